@@ -1,0 +1,110 @@
+"""The equations of SpikePack, once, with operators only.
+
+numpy arrays, torch tensors and Python or numpy numbers go through the same lines; a function that is
+not an operator in all of them (floor, sign) is handed in by the caller. Notation as in
+``docs/equations.md``: T digits per window, digit t = 1..T (most significant first) has weight
+``q_t = tau^(T-t)``, ``Q = sum_t q_t``, LSB ``theta_T = theta / Q``.
+
+Source: SpikePack, arXiv 2501.14484. The comparison is ``>=``: a strict one misses every exact integer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+__all__ = [
+    "carry_start",
+    "charge",
+    "charge_step",
+    "clamp_symmetric",
+    "decode_digits",
+    "fire_digit",
+    "fire_digits",
+    "integer_code",
+    "least_significant",
+    "nearest_code",
+    "residual",
+    "scaled_weights",
+]
+
+Array = TypeVar("Array")
+
+
+def least_significant(theta: Array, weight_sum: float) -> Array:
+    """LSB ``theta_T = theta / Q``: one IEEE division, in this order in every provider."""
+    return theta / weight_sum  # type: ignore[operator,no-any-return]
+
+
+def scaled_weights(weights: Sequence[float], lsb: Any) -> list[Any]:
+    """Thresholds of the digits ``theta_t = theta_T * q_t``, most significant first."""
+    return [lsb * weight for weight in weights]
+
+
+def charge_step(accumulator: Any, current: Any, tau: Any) -> Any:
+    """One time step of leaky integration, ``a <- tau * a + x[t]`` (exact in integers for tau = 2)."""
+    return tau * accumulator + current
+
+
+def charge(currents: Iterable[Any], tau: Any) -> Any:
+    """Integrate the T currents of one window by Horner's rule; ``U = charge(x) / Q``."""
+    accumulator: Any = None
+    for current in currents:
+        accumulator = current if accumulator is None else charge_step(accumulator, current, tau)
+    return accumulator
+
+
+def carry_start(potential: Any, leak: Any, carry: Any) -> Any:
+    """Membrane at the start of firing, ``v_0 = U + leak * r``."""
+    return potential + leak * carry
+
+
+def clamp_symmetric(value: Any, theta: Any) -> Any:
+    """``r`` clamped to ``[-theta, theta]``: an unclamped carry winds up without bound."""
+    return value.clip(-theta, theta)
+
+
+def nearest_code(magnitude: Any, lsb: Any, max_code: int, half: float, floor: Callable[[Any], Any]) -> Any:
+    """Closed form of the greedy expansion for tau = 2, as a float: ``clamp(floor(v / theta_T + half))``.
+
+    Clamping comes first so that infinities saturate; the bounds are integers, so the order does not
+    matter to finite values.
+    """
+    return floor((magnitude / lsb + half).clip(0, max_code))
+
+
+def integer_code(membrane: Any, theta: Any, max_code: int, half: bool) -> Any:
+    """Closed form on integers: ``clamp(floor((V + floor(theta / 2)) / theta), 0, max_code)``."""
+    offset = theta // 2 if half else theta * 0
+    return ((membrane + offset) // theta).clip(0, max_code)
+
+
+def fire_digit(membrane: Any, threshold: Any) -> tuple[Any, Any]:
+    """Fire one digit with soft reset: ``s = v >= theta_t``, ``v <- v - theta_t * s``."""
+    spike = membrane >= threshold
+    return spike, membrane - threshold * spike
+
+
+def fire_digits(membrane: Any, thresholds: Iterable[Any]) -> tuple[list[Any], Any]:
+    """Greedy expansion, most significant digit first; returns the digits and what is left.
+
+    The result is the lexicographically largest code whose sum does not exceed ``membrane``.
+    """
+    spikes = []
+    for threshold in thresholds:
+        spike, membrane = fire_digit(membrane, threshold)
+        spikes.append(spike)
+    return spikes, membrane
+
+
+def decode_digits(digits: Iterable[Any], weights: Sequence[float], weight_sum: float) -> Any:
+    """Decoded value ``d(s) = sum_t q_t s[t] / Q``, in [0, 1] (signed: [-1, 1])."""
+    total: Any = None
+    for digit, weight in zip(digits, weights, strict=True):
+        total = digit * weight if total is None else total + digit * weight
+    return total / weight_sum
+
+
+def residual(start: Any, theta: Any, decoded: Any) -> Any:
+    """What the soft reset leaves of ``v_0``, ``v_0 - theta * d(s)``; the rounding offset is no part of it."""
+    return start - theta * decoded

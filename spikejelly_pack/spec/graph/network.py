@@ -1,0 +1,152 @@
+"""The integer network: operations in topological order, checked, with shapes and latencies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ..errors import ShapeError, UnsupportedError
+from ..parameters import check_time_steps
+from .base import Op, Shape, Signal, Synapse
+from .endpoints import Input, Readout
+from .neuron import Neuron
+from .wiring import Add, Concat, Delay
+
+__all__ = ["Network"]
+
+
+class Network:
+    """An integer SpikePack network (tau = 2).
+
+    Args:
+        ops: Operations, each after those it reads.
+        time_steps: T, length of a window; no code has more digits.
+        provenance: Who made it, as JSON text values.
+
+    Attributes:
+        ops: Operations by name, in topological order.
+        shapes: Shape of one sample of each operation's output.
+        signals: What each operation emits; None for a readout.
+        latency: Windows after which each operation emits (or, a readout, completes) window 0 in the
+            single-step form.
+
+    Raises:
+        ShapeError: Shapes do not fit, a name repeats or an input is not defined before its use.
+        UnsupportedError: Signals do not fit (a synapse that reads currents, say) or nothing reads the
+            network out.
+    """
+
+    def __init__(self, ops: Iterable[Op], time_steps: int, provenance: dict[str, str] | None = None) -> None:
+        self.time_steps = check_time_steps(time_steps, "Network")
+        self.provenance = dict(provenance or {})
+        self.ops: dict[str, Op] = {}
+        self.shapes: dict[str, Shape] = {}
+        self.signals: dict[str, Signal | None] = {}
+        self.latency: dict[str, int] = {}
+        for op in ops:
+            self._enter(op)
+        if not self.inputs or not self.readouts:
+            raise UnsupportedError("Network: needs at least one input and one readout.")
+        used = {name for op in self.ops.values() for name in op.inputs}
+        for op in self.ops.values():
+            if op.name not in used and not isinstance(op, (Readout, Neuron)):
+                raise UnsupportedError(f"Network: nothing reads {op.label}; remove it.")
+
+    def _enter(self, op: Op) -> None:
+        if op.name in self.ops:
+            raise ShapeError(f"Network: the name {op.name!r} is used twice; names must be unique.")
+        for name in op.inputs:
+            if name not in self.ops:
+                raise ShapeError(f"Network: {op.label} reads {name!r}, which is not defined before it (or is a cycle).")
+            signal = self.signals[name]
+            if signal is None or (op.accepts is not None and signal is not op.accepts):
+                kind = "nothing" if signal is None else signal.value
+                want = "a signal" if op.accepts is None else op.accepts.value
+                raise UnsupportedError(f"Network: {op.label} needs {want}, but {name!r} emits {kind}.")
+        incoming = {self.signals[name] for name in op.inputs}
+        if op.emits is None and len(incoming) > 1:
+            raise UnsupportedError(f"Network: {op.label} mixes spikes and currents; put a neuron in between.")
+        if isinstance(op, (Input, Neuron)) and op.time_steps > self.time_steps:
+            raise ShapeError(
+                f"Network: {op.label} has {op.time_steps} time steps, more than the window of {self.time_steps}."
+            )
+        self.shapes[op.name] = op.output_shape(*(self.shapes[name] for name in op.inputs))
+        self.signals[op.name] = None if isinstance(op, Readout) else op.emits or incoming.pop()
+        arrival = max((self.latency[name] for name in op.inputs), default=0)
+        self.latency[op.name] = arrival + (op.windows if isinstance(op, Delay) else int(isinstance(op, Neuron)))
+        self.ops[op.name] = op
+
+    @property
+    def inputs(self) -> list[Input]:
+        """Encoders, in order."""
+        return [op for op in self.ops.values() if isinstance(op, Input)]
+
+    @property
+    def neurons(self) -> list[Neuron]:
+        """Firing populations, in order."""
+        return [op for op in self.ops.values() if isinstance(op, Neuron)]
+
+    @property
+    def readouts(self) -> list[Readout]:
+        """Outputs, in order."""
+        return [op for op in self.ops.values() if isinstance(op, Readout)]
+
+    @property
+    def synapses(self) -> list[Synapse]:
+        """Linear operations with weights, in order."""
+        return [op for op in self.ops.values() if isinstance(op, Synapse)]
+
+    @property
+    def depth(self) -> int:
+        """Windows until every readout has completed window 0 in the single-step form (the largest latency)."""
+        return max(self.latency[op.name] for op in self.readouts)
+
+    def unbalanced(self) -> list[Op]:
+        """Sums and concatenations whose inputs arrive in different windows."""
+        joins = [op for op in self.ops.values() if isinstance(op, (Add, Concat))]
+        return [op for op in joins if len({self.latency[name] for name in op.inputs}) > 1]
+
+    def balanced(self) -> Network:
+        """The same network with delays, so that branches meet in the same window in the single-step form."""
+        network = self
+        while broken := network.unbalanced():
+            network = _delay_inputs(network, broken[0])
+        return network
+
+
+def _delay_inputs(network: Network, join: Op) -> Network:
+    """Delay the early inputs of one join; operations that become unused are dropped."""
+    late = max(network.latency[name] for name in join.inputs)
+    fresh: dict[str, Op] = {}
+
+    def delayed(name: str, windows: int) -> str:
+        if windows == 0:
+            return name
+        op = network.ops[name]
+        new = f"{name}/delay{windows}"
+        if new not in fresh and new not in network.ops:
+            if network.signals[name] is Signal.SPIKES:
+                fresh[new] = Delay(name=new, inputs=(name,), windows=windows)
+            else:  # currents are not delayed; the spikes that cause them are
+                inputs = tuple(delayed(source, windows) for source in op.inputs)
+                fresh[new] = replace(op, name=new, inputs=inputs)
+        return new
+
+    inputs = tuple(delayed(name, late - network.latency[name]) for name in join.inputs)
+    ops: list[Op] = []
+    for op in network.ops.values():
+        if op is join:
+            ops += [*fresh.values(), replace(join, inputs=inputs)]
+        else:
+            ops.append(op)
+    return Network(_without_unused(ops), network.time_steps, network.provenance)
+
+
+def _without_unused(ops: list[Op]) -> list[Op]:
+    kept: list[Op] = []
+    used: set[str] = set()
+    for op in reversed(ops):
+        if op.name in used or isinstance(op, (Readout, Neuron, Input)):
+            kept.append(op)
+            used.update(op.inputs)
+    return kept[::-1]

@@ -1,0 +1,76 @@
+"""SpikePack neurons on integers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..errors import BoundError, ShapeError
+from ..parameters import ROUNDINGS, check_choice, check_time_steps
+from .base import Array, Op, Shape, Signal, register, tensor_field
+
+__all__ = ["Neuron", "check_state_bits"]
+
+
+def check_state_bits(owner: str, bits: int) -> None:
+    """Membrane registers are 8 to 32 bits wide, sign included."""
+    if isinstance(bits, bool) or not isinstance(bits, int) or not 8 <= bits <= 32:
+        raise BoundError(f"{owner}: state_bits must be an integer in 8..32, got {bits!r}.")
+
+
+@register("neuron")
+@dataclass(frozen=True, eq=False)
+class Neuron(Op):
+    """A population of SpikePack neurons (tau = 2).
+
+    Attributes:
+        threshold: int32 ``[C]``, theta_int: one LSB of the code.
+        bias: int32 ``[C]``, added once per window.
+        time_steps: Digits of its code; fewer than the network's T right-align the code.
+        signed: Fire on the absolute value.
+        rounding: ``"round_half_up"`` adds ``theta_int // 2`` before firing; ``"floor"`` adds nothing.
+        state_bits: Declared width of the membrane register, sign included.
+    """
+
+    threshold: Array = tensor_field(np.int32)
+    bias: Array = tensor_field(np.int32)
+    time_steps: int = 4
+    signed: bool = False
+    rounding: str = "round_half_up"
+    state_bits: int = 24
+    accepts: ClassVar[Signal | None] = Signal.CURRENTS
+    emits: ClassVar[Signal | None] = Signal.SPIKES
+
+    def check(self) -> None:
+        check_time_steps(self.time_steps, self.label)
+        check_choice(self.label, "rounding", self.rounding, ROUNDINGS)
+        check_state_bits(self.label, self.state_bits)
+        if self.threshold.ndim != 1 or self.threshold.shape != self.bias.shape:
+            raise ShapeError(
+                f"{self.label}: threshold and bias must be [C], got {self.threshold.shape} and {self.bias.shape}."
+            )
+        limit = 1 << (self.state_bits - 1 - self.time_steps)
+        low, high = int(self.threshold.min(initial=1)), int(self.threshold.max(initial=1))
+        if low < 1 or high > limit:
+            raise BoundError(
+                f"{self.label}: threshold must be in 1..{limit} so that theta * 2^(T-1) fits {self.state_bits} bits, "
+                f"got {low}..{high}; use a coarser weight scale, fewer time steps or a wider state."
+            )
+
+    @property
+    def half(self) -> bool:
+        """Whether firing rounds to the nearest code."""
+        return self.rounding == "round_half_up"
+
+    @property
+    def max_code(self) -> int:
+        """Largest magnitude of its codes."""
+        return (1 << self.time_steps) - 1
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        (shape,) = shapes
+        if not shape or shape[0] != self.threshold.shape[0]:
+            raise ShapeError(f"{self.label}: input must have {self.threshold.shape[0]} channels, got shape {shape}.")
+        return shape

@@ -1,0 +1,106 @@
+"""The parameters of a SpikePack neuron, checked once for every room."""
+
+from __future__ import annotations
+
+import math
+import operator
+from dataclasses import dataclass
+from functools import cached_property
+
+from .errors import ParameterError
+
+__all__ = ["CARRIES", "MAX_TIME_STEPS", "ROUNDINGS", "NeuronParameters", "check_choice", "check_time_steps"]
+
+MAX_TIME_STEPS = 16
+ROUNDINGS = ("round_half_up", "floor")
+CARRIES = ("residual", "membrane")
+
+
+def check_time_steps(value: object, owner: str = "SpikePackNode") -> int:
+    """Return ``value`` as an ``int`` in 1..16 or raise :class:`ParameterError` naming ``owner``."""
+    try:
+        steps = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        steps = int(value) if isinstance(value, float) and value.is_integer() else 0
+    if isinstance(value, bool) or not 1 <= steps <= MAX_TIME_STEPS:
+        raise ParameterError(
+            f"{owner}: time_steps must be an integer in 1..{MAX_TIME_STEPS}, got {value!r}; "
+            "the digits of one code must fit 16 bits."
+        )
+    return steps
+
+
+def _check_real(owner: str, name: str, value: object, requirement: str) -> float:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ParameterError(f"{owner}: {name} must be {requirement}, got {value!r}; pass a finite number.")
+    return number
+
+
+def check_choice(owner: str, name: str, value: object, choices: tuple[str, ...]) -> str:
+    """Return ``value`` if it is one of ``choices``, else raise :class:`ParameterError`."""
+    if value not in choices:
+        listed = " or ".join(repr(choice) for choice in choices)
+        raise ParameterError(f"{owner}: {name} must be {listed}, got {value!r}; choose one of these.")
+    return str(value)
+
+
+@dataclass(frozen=True)
+class NeuronParameters:
+    """Constants of one SpikePack neuron (design section 2); the threshold itself is data, not a constant.
+
+    Attributes:
+        time_steps: T, digits of one code (1..16).
+        tau: Base of the digits, dimensionless, 1 < tau <= 2.
+        leak: Share of the carry that the next window starts from, 0..1, dimensionless.
+        carry: What is carried: ``"residual"`` (left by the soft reset) or ``"membrane"`` (before it).
+        signed: Fire on the absolute value, spikes in {-1, 0, 1}.
+        rounding: ``"round_half_up"`` or ``"floor"``.
+    """
+
+    time_steps: int = 4
+    tau: float = 2.0
+    leak: float = 0.0
+    carry: str = "residual"
+    signed: bool = False
+    rounding: str = "round_half_up"
+
+    def __post_init__(self) -> None:
+        owner = "SpikePackNode"
+        object.__setattr__(self, "time_steps", check_time_steps(self.time_steps, owner))
+        tau = _check_real(owner, "tau", self.tau, "in (1, 2]")
+        if not 1.0 < tau <= 2.0:
+            raise ParameterError(f"{owner}: tau must be in (1, 2], got {self.tau!r}; tau = 2 gives binary digits.")
+        object.__setattr__(self, "tau", tau)
+        leak = _check_real(owner, "leak", self.leak, "in [0, 1]")
+        if not 0.0 <= leak <= 1.0:
+            raise ParameterError(
+                f"{owner}: leak must be in [0, 1], got {self.leak!r}; 0 keeps the windows independent."
+            )
+        object.__setattr__(self, "leak", leak)
+        check_choice(owner, "carry", self.carry, CARRIES)
+        check_choice(owner, "rounding", self.rounding, ROUNDINGS)
+        object.__setattr__(self, "signed", bool(self.signed))
+
+    @cached_property
+    def weights(self) -> tuple[float, ...]:
+        """Digit weights q_t = tau^(T-t), most significant first."""
+        return tuple(self.tau ** (self.time_steps - t) for t in range(1, self.time_steps + 1))
+
+    @cached_property
+    def weight_sum(self) -> float:
+        """Q, the sum of the digit weights; 2^T - 1 for tau = 2."""
+        return math.fsum(self.weights)
+
+    @property
+    def max_code(self) -> int:
+        """Largest magnitude of a code, 2^T - 1: a code is T digits in one word whatever tau is."""
+        return (1 << self.time_steps) - 1
+
+    @property
+    def half(self) -> float:
+        """Offset before flooring, in units of the LSB: 1/2 for ``round_half_up``, 0 for ``floor``."""
+        return 0.5 if self.rounding == "round_half_up" else 0.0
