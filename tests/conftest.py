@@ -62,12 +62,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Say which rooms do not run here, and why."""
-    absent = sorted({" and ".join(names) for names in MISSING.values() if names})
-    left_out = [
-        f"{', '.join(room for room, names in MISSING.items() if ' and '.join(names) == libraries)} (no {libraries})"
-        for libraries in absent
-    ]
-    return f"rooms left out: {'; '.join(left_out) or 'none'}"
+    left_out: dict[str, list[str]] = {}
+    for room, names in MISSING.items():
+        if names:
+            left_out.setdefault(" and ".join(names), []).append(room)
+    said = [f"{', '.join(rooms)} (no {names})" for names, rooms in left_out.items()]
+    return f"rooms left out: {'; '.join(said) or 'none'}"
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
