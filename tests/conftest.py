@@ -28,6 +28,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "ops": TORCH_SIDE,
     "neuron": TORCH_SIDE,
     "layer": TORCH_SIDE,
+    "models": TORCH_SIDE,
     "recipes": TORCH_SIDE,
     "export": TORCH_SIDE,
     "cli": TORCH_SIDE,
