@@ -17,8 +17,10 @@ __all__ = [
     "carry_start",
     "charge",
     "charge_step",
+    "code_prefixes",
     "clamp_symmetric",
     "decode_digits",
+    "digits_of_prefixes",
     "fire_digit",
     "fire_digits",
     "integer_code",
@@ -103,6 +105,19 @@ def decode_digits(digits: Iterable[Any], weights: Sequence[float], weight_sum: f
     for digit, weight in zip(digits, weights, strict=True):
         total = digit * weight if total is None else total + digit * weight
     return total / weight_sum
+
+
+def code_prefixes(magnitude: Any, time_steps: int, floor: Callable[[Any], Any]) -> list[Any]:
+    """Leading digits of a code ``P >= 0`` held as a float: ``floor(P / 2^(T-t))`` for t = 1..T.
+
+    Floats, so that NaN stays NaN; the powers of two make every value exact.
+    """
+    return [floor(magnitude * 2.0 ** (t - time_steps)) for t in range(1, time_steps + 1)]
+
+
+def digits_of_prefixes(prefixes: Sequence[Any]) -> list[Any]:
+    """Digits ``s[t]`` of a code from its :func:`code_prefixes`, most significant first."""
+    return [prefixes[0]] + [now - 2 * before for before, now in zip(prefixes, prefixes[1:], strict=False)]
 
 
 def residual(start: Any, theta: Any, decoded: Any) -> Any:

@@ -11,10 +11,12 @@ from typing import Any
 
 __all__ = [
     "carry_slope",
+    "carry_theta_slope",
     "digit_gradient",
     "inside_window",
+    "saturated_sign",
     "scaled_theta_slope",
-    "unit_slope",
+    "start_gradient",
     "unit_theta_slope",
 ]
 
@@ -25,29 +27,48 @@ def inside_window(start: Any, theta: Any, signed: bool) -> Any:
     return (start >= low) & (start <= theta)
 
 
-def unit_slope(inside: Any, theta: Any) -> Any:
-    """``d out / d v_0`` of the unit output: ``1 / theta`` inside, 0 outside."""
-    return inside / theta
+def saturated_sign(start: Any, theta: Any, signed: bool) -> Any:
+    """Saturated decoded value outside the window: 1 above, 0 below (signed: -1 below); 0 inside."""
+    above = (start > theta) * 1
+    return above - (start < -theta) * 1 if signed else above
+
+
+def start_gradient(gradient: Any, inside: Any, theta: Any, scaled: bool) -> Any:
+    """``d L / d v_0`` from ``d L / d out``: times ``1 / theta`` inside (scaled output: 1), 0 outside."""
+    passed = gradient * inside
+    return passed if scaled else passed / theta
 
 
 def unit_theta_slope(start: Any, theta: Any, inside: Any) -> Any:
     """``d out / d theta`` of the unit output: ``-v_0 / theta^2`` inside, 0 outside."""
-    return -(start / theta) * inside / theta
+    # The clip changes nothing inside; outside it keeps an infinite membrane from giving inf * 0.
+    return -(start.clip(-theta, theta) / theta) * inside / theta
 
 
 def scaled_theta_slope(start: Any, theta: Any, decoded: Any, inside: Any, above: Any) -> Any:
     """``d out / d theta`` of the scaled output ``theta * d``.
 
-    ``d - v_0 / theta`` inside; outside it is the saturated output itself: ``above`` is 1 above,
-    0 below (signed: ``sign(v_0)``).
+    ``d - v_0 / theta`` inside; outside it is the saturated output itself, ``above``
+    (:func:`saturated_sign`).
     """
-    return (decoded - start / theta) * inside + above * (1 - inside * 1)
+    return (decoded - start.clip(-theta, theta) / theta) * inside + above
 
 
 def carry_slope(unclamped: Any, theta: Any, inside: Any, membrane: bool) -> Any:
     """``d r / d v_0``: membrane 1; residual 0 inside, 1 outside; 0 where ``r`` was clamped."""
     free = (unclamped >= -theta) & (unclamped <= theta)
     return free if membrane else free & ~inside
+
+
+def carry_theta_slope(
+    start: Any, unclamped: Any, theta: Any, decoded: Any, inside: Any, above: Any, membrane: bool
+) -> Any:
+    """``d r / d theta``: the clamp's sign where ``r`` was clamped; else 0 (membrane) or minus that of ``theta * d``."""
+    high, low = unclamped > theta, unclamped < -theta
+    clamped = high * 1 - low * 1
+    if membrane:
+        return clamped
+    return clamped - scaled_theta_slope(start, theta, decoded, inside, above) * ~(high | low)
 
 
 def digit_gradient(gradients: Sequence[Any], weights: Sequence[float], weight_sum: float) -> Any:

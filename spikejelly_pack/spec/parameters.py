@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 from .errors import ParameterError
 
@@ -59,6 +58,8 @@ class NeuronParameters:
         carry: What is carried: ``"residual"`` (left by the soft reset) or ``"membrane"`` (before it).
         signed: Fire on the absolute value, spikes in {-1, 0, 1}.
         rounding: ``"round_half_up"`` or ``"floor"``.
+        weights: Digit weights q_t = tau^(T-t), most significant first (derived).
+        weight_sum: Q, the sum of the digit weights; 2^T - 1 for tau = 2 (derived).
     """
 
     time_steps: int = 4
@@ -67,6 +68,9 @@ class NeuronParameters:
     carry: str = "residual"
     signed: bool = False
     rounding: str = "round_half_up"
+    # Plain attributes, not lazy ones: compilers that trace the neuron may not see an object change.
+    weights: tuple[float, ...] = field(init=False, repr=False, compare=False)
+    weight_sum: float = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         owner = "SpikePackNode"
@@ -84,16 +88,9 @@ class NeuronParameters:
         check_choice(owner, "carry", self.carry, CARRIES)
         check_choice(owner, "rounding", self.rounding, ROUNDINGS)
         object.__setattr__(self, "signed", bool(self.signed))
-
-    @cached_property
-    def weights(self) -> tuple[float, ...]:
-        """Digit weights q_t = tau^(T-t), most significant first."""
-        return tuple(self.tau ** (self.time_steps - t) for t in range(1, self.time_steps + 1))
-
-    @cached_property
-    def weight_sum(self) -> float:
-        """Q, the sum of the digit weights; 2^T - 1 for tau = 2."""
-        return math.fsum(self.weights)
+        weights = tuple(tau ** (self.time_steps - t) for t in range(1, self.time_steps + 1))
+        object.__setattr__(self, "weights", weights)
+        object.__setattr__(self, "weight_sum", math.fsum(weights))
 
     @property
     def max_code(self) -> int:

@@ -1,0 +1,34 @@
+"""SpikePack for SpikingJelly: a spiking neuron whose T-step spike train is a T-digit number.
+
+Importing this package imports nothing heavy: names are looked up in :data:`EXPORTS` on first use, so
+that the numpy side (``spikejelly_pack.spec``) works where torch is not installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# Public name -> module that holds it; one line per name.
+EXPORTS: dict[str, str] = {
+    "NeuronParameters": "spikejelly_pack.spec.parameters",
+    "SpikePackError": "spikejelly_pack.spec.errors",
+    "SpikePackNode": "spikejelly_pack.neuron",
+    "decode_output": "spikejelly_pack.functional",
+    "set_form": "spikejelly_pack.neuron",
+}
+
+__all__ = sorted(EXPORTS)
+
+
+def __getattr__(name: str) -> Any:
+    module = EXPORTS.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *EXPORTS})

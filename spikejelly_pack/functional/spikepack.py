@@ -1,0 +1,220 @@
+"""One SpikePack neuron in its three forms, with explicit state.
+
+All membranes are computed in float32 (float64 for float64 input); the output has the input's dtype.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from .. import ops
+from ..spec import equations
+from ..spec.parameters import NeuronParameters
+from .readout import split_windows
+
+__all__ = [
+    "SpikePackState",
+    "membrane_sequence",
+    "residual_membrane",
+    "spikepack_multi_step",
+    "spikepack_packed",
+    "spikepack_step",
+    "spikepack_windows",
+]
+
+
+class SpikePackState(NamedTuple):
+    """State of the single-step form between two time steps; all None or 0 before the first.
+
+    Attributes:
+        v: Membrane potential after the soft reset of the digit just emitted.
+        start: Membrane ``v_0`` of the window whose digits are being emitted.
+        accumulator: ``a``, the charge gathered so far in the running window (not divided by Q).
+        code: Pending code, whose digits are being emitted, as a float.
+        phase: Time steps of the running window already done, 0..T-1.
+        window: Windows done, counted up to ``start_window`` only.
+        carry: ``r`` of the last charged window; None without leak.
+    """
+
+    v: torch.Tensor | float = 0.0
+    start: torch.Tensor | None = None
+    accumulator: torch.Tensor | None = None
+    code: torch.Tensor | None = None
+    phase: int = 0
+    window: int = 0
+    carry: torch.Tensor | None = None
+
+
+def _start(potential: torch.Tensor, carry: torch.Tensor | None, params: NeuronParameters) -> torch.Tensor:
+    if carry is None or params.leak == 0.0:
+        return potential
+    return equations.carry_start(potential, params.leak, carry)  # type: ignore[no-any-return]
+
+
+def _close(start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters) -> torch.Tensor | None:
+    if params.leak == 0.0:
+        return None
+    with torch.no_grad():
+        decoded = ops.fire(start, theta, params)
+    return ops.window_carry(start, decoded, theta, params)
+
+
+def spikepack_packed(
+    u: torch.Tensor,
+    carry: torch.Tensor | None,
+    theta: torch.Tensor,
+    params: NeuronParameters,
+    *,
+    scale_output: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+    """Fire one window at once, whatever T is.
+
+    Args:
+        u: Membrane potential ``U`` of one window ``[N, *]`` (without leak also ``[W, N, *]``).
+        carry: ``r`` left by the window before, or None.
+        theta: Positive threshold, broadcastable to ``u``.
+        params: Constants of the neuron.
+        scale_output: Output ``theta * d(s)`` instead of ``d(s)``.
+
+    Returns:
+        Output like ``u``, the new carry (None without leak), and the membrane ``v_0``.
+    """
+    dtype = ops.compute_dtype(u.dtype)
+    theta = theta.to(dtype)
+    start = _start(u.to(dtype), carry, params)
+    out = ops.fire(start, theta, params, scale_output)
+    return out.to(u.dtype), _close(start, theta, params), start
+
+
+def spikepack_windows(
+    u: torch.Tensor,
+    carry: torch.Tensor | None,
+    theta: torch.Tensor,
+    params: NeuronParameters,
+    *,
+    scale_output: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+    """:func:`spikepack_packed` over W windows ``[W, N, *]``: at once without leak, else one after another."""
+    if params.leak == 0.0 or u.shape[0] == 0:
+        return spikepack_packed(u, carry, theta, params, scale_output=scale_output)
+    outs, starts = [], []
+    for window in u.unbind(0):
+        out, carry, start = spikepack_packed(window, carry, theta, params, scale_output=scale_output)
+        outs.append(out)
+        starts.append(start)
+    return torch.stack(outs), carry, torch.stack(starts)
+
+
+def spikepack_multi_step(
+    x_seq: torch.Tensor,
+    carry: torch.Tensor | None,
+    theta: torch.Tensor,
+    params: NeuronParameters,
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+    """Charge and fire W windows spike by spike, without latency between charge and digits.
+
+    Args:
+        x_seq: Input currents ``[T*W, N, *]``.
+        carry: ``r`` left by the window before the first, or None.
+        theta: Positive threshold, broadcastable to ``[N, *]``.
+        params: Constants of the neuron.
+
+    Returns:
+        Spikes ``[T*W, N, *]``, the new carry, and the membranes ``v_0`` ``[W, N, *]``.
+
+    Raises:
+        ShapeError: The first axis is no multiple of T.
+    """
+    dtype = ops.compute_dtype(x_seq.dtype)
+    theta = theta.to(dtype)
+    windows = split_windows(x_seq, params.time_steps, "SpikePackNode")
+    potential = ops.charge_windows(windows.to(dtype), params)
+    if params.leak == 0.0:
+        start = potential
+    else:
+        starts = []
+        for window in potential.unbind(0):
+            starts.append(_start(window, carry, params))
+            carry = _close(starts[-1], theta, params)
+        start = torch.stack(starts)
+    spikes = ops.fire_serial(start, theta, params)
+    return spikes.flatten(0, 1).to(x_seq.dtype), carry, start
+
+
+def spikepack_step(
+    x: torch.Tensor,
+    state: SpikePackState,
+    theta: torch.Tensor,
+    params: NeuronParameters,
+    *,
+    start_window: int = 0,
+) -> tuple[torch.Tensor, SpikePackState]:
+    """One time step of the pipelined hardware form: charge window w, emit a digit of window w - 1.
+
+    Args:
+        x: Input current ``[N, *]``.
+        state: State after the step before; ``SpikePackState()`` at the first.
+        theta: Positive threshold, broadcastable to ``x``.
+        params: Constants of the neuron.
+        start_window: First window that holds data; earlier ones leave no carry (they only fill the
+            pipeline of the nodes before this one).
+
+    Returns:
+        Spikes ``[N, *]`` (0 in the first window) and the new state. There is no gradient: a backward
+        pass through the spikes raises.
+    """
+    dtype = ops.compute_dtype(x.dtype)
+    with torch.no_grad():
+        theta = theta.detach().to(dtype)
+        current = x.detach().to(dtype)
+        if state.code is None or state.start is None:
+            spike = torch.zeros_like(current)
+            v = torch.zeros_like(current)
+        else:
+            digits, emitted = ops.split_code(state.code, params)
+            spike = digits[state.phase]
+            v = equations.residual(state.start, theta, ops.decode_code(emitted[state.phase], params))
+        accumulator = (
+            current
+            if state.accumulator is None
+            else equations.charge_step(state.accumulator, current, params.tau)
+        )
+        state = state._replace(v=v, accumulator=accumulator, phase=state.phase + 1)
+        if state.phase == params.time_steps:
+            state = _end_window(state, theta, params, start_window)
+    return ops.refuse_gradient(spike.to(x.dtype), x), state
+
+
+def _end_window(
+    state: SpikePackState, theta: torch.Tensor, params: NeuronParameters, start_window: int
+) -> SpikePackState:
+    total = state.accumulator
+    assert total is not None
+    start = _start(total / total.new_full((), params.weight_sum), state.carry, params)
+    filled = state.window >= start_window
+    return state._replace(
+        start=start,
+        accumulator=None,
+        code=ops.signed_code(start, theta, params),
+        phase=0,
+        window=min(state.window + 1, start_window),
+        carry=_close(start, theta, params) if filled else None,
+    )
+
+
+@torch.no_grad()
+def residual_membrane(start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters) -> torch.Tensor:
+    """Membrane left by the last soft reset of a window that started from ``v_0`` (no gradient)."""
+    theta = theta.to(start.dtype)
+    return equations.residual(start, theta, ops.fire(start, theta, params))  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def membrane_sequence(start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters) -> torch.Tensor:
+    """Membranes ``[T*W, N, *]`` after the soft reset of each digit, from ``v_0`` of W windows ``[W, N, *]``."""
+    theta = theta.to(start.dtype)
+    _, emitted = ops.split_code(ops.signed_code(start, theta, params), params)
+    steps = [equations.residual(start, theta, ops.decode_code(code, params)) for code in emitted]
+    return torch.stack(steps, dim=1).flatten(0, 1)

@@ -1,0 +1,289 @@
+"""SpikePackNode: the equations of :mod:`spikejelly_pack.functional` behind SpikingJelly's neuron contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from spikingjelly.activation_based import surrogate
+from spikingjelly.activation_based.neuron.base_node import BaseNode
+
+from .. import functional, ops
+from ..functional import SpikePackState
+from ..spec.errors import DtypeError, ParameterError, ShapeError, UnsupportedError
+from ..spec.parameters import NeuronParameters, check_choice
+from .threshold import ThresholdMixin, ThresholdValue, check_integer, check_threshold
+
+__all__ = ["FORMS", "SpikePackNode"]
+
+FORMS = ("packed", "serial")
+NAN_POLICIES = ("propagate", "raise")
+
+
+class SpikePackNode(ThresholdMixin, BaseNode):
+    """Spiking neuron whose T-step spike train is a T-digit number (SpikePack, arXiv 2501.14484).
+
+    Equations: :mod:`spikejelly_pack.spec.equations`; gradients: :mod:`spikejelly_pack.spec.gradients`.
+
+    Forms and layouts (T time steps per window, W windows):
+
+    ========  =========  ==================  =====================================================
+    form      step_mode  input and output    meaning
+    ========  =========  ==================  =====================================================
+    packed    ``"s"``    ``[N, *]``          one window: membranes in, decoded values out
+    packed    ``"m"``    ``[W, N, *]``       W windows
+    serial    ``"m"``    ``[T*W, N, *]``     currents in, spikes {0, 1} out (signed: {-1, 0, 1})
+    serial    ``"s"``    ``[N, *]`` a step   pipelined: charges window w, emits the digits of w - 1
+    ========  =========  ==================  =====================================================
+
+    Args:
+        time_steps: T, time steps per window and digits per code, 1..16.
+        tau: Base of the digits, 1 < tau <= 2.
+        v_threshold: Threshold theta > 0. A number stays a constant (no entry in ``state_dict``, as in
+            SpikingJelly's neurons); a tensor or sequence ``[]`` or ``[C]`` becomes the buffer ``theta``.
+        leak: Share of the carry the next window starts from, 0..1.
+        carry: ``"residual"`` or ``"membrane"``.
+        signed: Fire on the absolute value, spikes in {-1, 0, 1}.
+        rounding: ``"round_half_up"`` or ``"floor"``.
+        learnable_threshold: False, True, ``"tensor"`` or ``"channel"``. True means per channel when
+            ``channels`` is given (or ``v_threshold`` has one value per channel), else per tensor. The
+            parameter is ``theta`` with threshold ``max(|theta|, 2^-20)`` and LSQ gradient scale
+            ``1 / sqrt(n * (2^T - 1))``, n the elements of one sample that share a threshold.
+        channels: Number of channels for one threshold each; None with ``"channel"`` reads it off the
+            first input (the parameter object stays the same; run one forward before DDP or compile).
+        scale_output: Packed output ``theta * d(s)``. Serial spikes stay {0, 1}: fold theta into the
+            consumers' weights.
+        form: ``"packed"`` or ``"serial"``; see :func:`set_form`.
+        step_mode: ``"s"`` or ``"m"``.
+        provider: ``"auto"``, ``"torch"`` or ``"cupy"``; a named one never falls back.
+        surrogate_function: Taken because SpikingJelly's builders pass it; the gradient is straight-through.
+        detach_reset: Taken for the same reason; there is no gradient through the digits to detach.
+        v_reset: Must be None: the reset is soft.
+        store_v_seq: Keep the membrane after each soft reset in ``v_seq``.
+        nan_policy: ``"propagate"``: NaN input gives NaN output, in serial form NaN for all T digits.
+            ``"raise"``: NaN input raises :class:`DtypeError` (one more pass and a host synchronisation).
+        channel_dim: Dimension of the channels in ``[N, *]``; -1 for channels last.
+
+    Attributes:
+        start_window: First window with data in single-step form, for nodes with leak behind other
+            nodes: windows before it leave no carry. Default 0.
+
+    Raises:
+        ParameterError: A parameter is outside its range; the message names it.
+    """
+
+    def __init__(
+        self,
+        time_steps: int = 4,
+        tau: float = 2.0,
+        v_threshold: ThresholdValue = 1.0,
+        *,
+        leak: float = 0.0,
+        carry: str = "residual",
+        signed: bool = False,
+        rounding: str = "round_half_up",
+        learnable_threshold: bool | str = False,
+        channels: int | None = None,
+        scale_output: bool = False,
+        form: str = "serial",
+        step_mode: str = "s",
+        provider: str = "auto",
+        surrogate_function: Any = None,
+        detach_reset: bool = True,
+        v_reset: float | None = None,
+        store_v_seq: bool = False,
+        nan_policy: str = "propagate",
+        channel_dim: int = 1,
+    ) -> None:
+        if v_reset is not None:
+            raise ParameterError(
+                f"SpikePackNode: v_reset must be None, got {v_reset!r}; the reset is soft (by subtraction)."
+            )
+        value = check_threshold(v_threshold)
+        self._number = 1.0
+        super().__init__(
+            v_threshold=1.0,
+            v_reset=None,
+            surrogate_function=surrogate.Sigmoid() if surrogate_function is None else surrogate_function,
+            detach_reset=bool(detach_reset),
+            step_mode=step_mode,
+            store_v_seq=bool(store_v_seq),
+        )
+        for name, start in SpikePackState()._asdict().items():
+            if name != "v":
+                self.register_memory(name, start)
+        self.params = NeuronParameters(time_steps, tau, leak, carry, signed, rounding)
+        self.scale_output = bool(scale_output)
+        self.provider = ops.check_provider(provider)
+        self.nan_policy = check_choice("SpikePackNode", "nan_policy", nan_policy, NAN_POLICIES)
+        self.channel_dim = check_integer("channel_dim", channel_dim, None)
+        self.channels = None if channels is None else check_integer("channels", channels, 1)
+        self.start_window = 0
+        self._form = check_choice("SpikePackNode", "form", form, FORMS)
+        self._init_threshold(value, learnable_threshold)
+
+    # -- parameters ---------------------------------------------------------------------------------
+
+    @property
+    def time_steps(self) -> int:
+        """T, time steps per window."""
+        return self.params.time_steps
+
+    @property
+    def form(self) -> str:
+        """``"packed"`` or ``"serial"``."""
+        return self._form
+
+    @form.setter
+    def form(self, value: str) -> None:
+        check_choice("SpikePackNode", "form", value, FORMS)
+        if value != self._form:
+            self.check_window_boundary("form")
+            self._clear_pipeline()
+            self._form = value
+
+    @property
+    def step_mode(self) -> str:
+        """``"s"`` (one step, or one window if packed, per call) or ``"m"`` (a sequence per call)."""
+        return self._step_mode
+
+    @step_mode.setter
+    def step_mode(self, value: str) -> None:
+        check_choice("SpikePackNode", "step_mode", value, self.supported_step_mode())
+        if value != self._step_mode and "phase" in self._memories:
+            self.check_window_boundary("step_mode")
+            self._clear_pipeline()
+        self._step_mode = value
+
+    def check_window_boundary(self, name: str) -> None:
+        """Raise if the single-step form stands in mid-window.
+
+        Raises:
+            UnsupportedError: Some but not all T steps of the running window are done.
+        """
+        if self.phase:
+            raise UnsupportedError(
+                f"SpikePackNode: {name} must not change inside a window, got a change after {self.phase} of "
+                f"{self.time_steps} time steps; finish the window or call reset_net."
+            )
+
+    def _clear_pipeline(self) -> None:
+        # Digits of another form's window must not come out later; the carry belongs to every form.
+        fresh = SpikePackState(v=self.v, carry=self.carry)._asdict()
+        self._memories.update({name: fresh[name] for name in self._memories})
+
+    # -- forward ------------------------------------------------------------------------------------
+
+    def encode(self, u: torch.Tensor) -> torch.Tensor:
+        """Integer codes of membranes ``U`` ``[N, *]`` as if no carry came in (uint8 / uint16, signed wider).
+
+        Raises:
+            DtypeError: ``u`` is not floating point or holds NaN.
+        """
+        return functional.spikepack_code(u, self._theta_for(u, 0), self.params)
+
+    def materialize_states(
+        self, inputs: tuple[torch.Tensor, ...], states: tuple[object, ...], step_mode: str
+    ) -> tuple[object, ...]:
+        """Check the input against the state and move the state to its device and dtype.
+
+        Raises:
+            DtypeError: The input is not floating point, or holds NaN with ``nan_policy="raise"``.
+            ShapeError: The shape changed although the state still holds another one.
+        """
+        x = inputs[0]
+        if not x.is_floating_point():
+            raise DtypeError(f"SpikePackNode: the input must be floating point, got {x.dtype}; convert it first.")
+        if self.nan_policy == "raise":
+            _raise_on_nan(x)
+        if step_mode == "m" and x.ndim < 1:
+            raise ShapeError("SpikePackNode: the multi-step input must be [T, N, *], got a scalar; add the time axis.")
+        shape = x.shape[1:] if step_mode == "m" else x.shape
+        state = SpikePackState(*states)
+        if self.form == "packed" or step_mode == "m":
+            # v is an output there, not a state.
+            state = state._replace(v=0.0)
+        dtype = ops.compute_dtype(x.dtype)
+        placed = []
+        for value in state:
+            if isinstance(value, torch.Tensor):
+                if value.shape != shape:
+                    raise ShapeError(
+                        f"SpikePackNode: the input's shape must not change while a state is kept, got {tuple(shape)} "
+                        f"after {tuple(value.shape)}; call reset_net first."
+                    )
+                value = value.to(device=x.device, dtype=dtype)
+            placed.append(value)
+        return tuple(placed)
+
+    def single_step_functional_forward(
+        self, inputs: tuple[torch.Tensor, ...], states: tuple[object, ...], **kwargs: object
+    ) -> tuple[tuple[torch.Tensor, ...], tuple[object, ...]]:
+        """One call in step mode ``"s"``: a time step (serial) or a window (packed), states explicit."""
+        x, state = inputs[0], SpikePackState(*states)
+        theta = self._theta_for(x, 0)
+        if self.form == "packed":
+            out, carry, start = functional.spikepack_packed(
+                x, state.carry, theta, self.params, scale_output=self.scale_output
+            )
+            v = functional.residual_membrane(start, theta, self.params) if self._wants_v else state.v
+            return (out,), tuple(state._replace(v=v, carry=carry))
+        out, state = functional.spikepack_step(x, state, theta, self.params, start_window=self.start_window)
+        return (out,), tuple(state)
+
+    def multi_step_functional_forward(
+        self, inputs: tuple[torch.Tensor, ...], states: tuple[object, ...], **kwargs: object
+    ) -> tuple[tuple[torch.Tensor, ...], tuple[object, ...]]:
+        """One call in step mode ``"m"``: W windows, states explicit."""
+        out, state, _, _ = self._sequence(inputs[0], SpikePackState(*states))
+        return (out,), tuple(state)
+
+    def _sequence(
+        self, x_seq: torch.Tensor, state: SpikePackState
+    ) -> tuple[torch.Tensor, SpikePackState, torch.Tensor, torch.Tensor]:
+        """Output and new state of W windows, with the threshold and the membranes ``v_0`` they started from."""
+        theta = self._theta_for(x_seq, 1)
+        if self.form == "serial":
+            out, carry, start = functional.spikepack_multi_step(x_seq, state.carry, theta, self.params)
+        else:
+            out, carry, start = functional.spikepack_windows(
+                x_seq, state.carry, theta, self.params, scale_output=self.scale_output
+            )
+        if start.shape[0] and (self._wants_v or self.form == "serial"):
+            state = state._replace(v=functional.residual_membrane(start[-1], theta, self.params))
+        return out, state._replace(carry=carry), theta, start
+
+    @property
+    def _wants_v(self) -> bool:
+        # Without leak the packed form is stateless; keeping v there would cost a tensor per node.
+        return self.store_v_seq or self.params.leak > 0.0
+
+    def multi_step_forward(self, x_seq: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """W windows in one call; with ``store_v_seq`` the membranes after each soft reset go to ``v_seq``."""
+        states = self.materialize_states((x_seq,), tuple(self._memories.values()), "m")
+        out, state, theta, start = self._sequence(x_seq, SpikePackState(*states))
+        self._memories.update(zip(self._memories, state, strict=True))
+        if self.store_v_seq:
+            keep = functional.residual_membrane if self.form == "packed" else functional.membrane_sequence
+            self.v_seq = keep(start, theta, self.params)
+        return out
+
+    def extra_repr(self) -> str:
+        """Parameters that differ between nodes, for ``print(net)``."""
+        p = self.params
+        threshold = f"{self._number}" if self.theta is None else f"theta{tuple(self.theta.shape)}"
+        return (
+            f"time_steps={p.time_steps}, tau={p.tau}, v_threshold={threshold}, leak={p.leak}, carry={p.carry}, "
+            f"signed={p.signed}, rounding={p.rounding}, form={self.form}, step_mode={self.step_mode}"
+        )
+
+
+def _raise_on_nan(x: torch.Tensor) -> None:
+    text = (
+        "SpikePackNode: the input must not hold NaN with nan_policy='raise', got NaN; mend the layer before it "
+        "or choose nan_policy='propagate'."
+    )
+    if torch.compiler.is_compiling():
+        torch._assert_async(~x.isnan().any(), text)
+    elif bool(x.isnan().any()):
+        raise DtypeError(text)

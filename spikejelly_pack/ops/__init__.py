@@ -1,0 +1,26 @@
+"""Differentiable operations of SpikePack in plain torch: forward from :mod:`spikejelly_pack.spec.equations`,
+backward from :mod:`spikejelly_pack.spec.gradients`. ``torch.compile`` traces through them and fuses them.
+"""
+
+from .carry import window_carry
+from .charge import charge_windows
+from .fire import fire
+from .gradient_rules import refuse_gradient, scale_gradient
+from .providers import PROVIDERS, check_provider
+from .serial import fire_serial
+from .values import compute_dtype, decode_code, signed_code, split_code
+
+__all__ = [
+    "PROVIDERS",
+    "charge_windows",
+    "check_provider",
+    "compute_dtype",
+    "decode_code",
+    "fire",
+    "fire_serial",
+    "refuse_gradient",
+    "scale_gradient",
+    "signed_code",
+    "split_code",
+    "window_carry",
+]

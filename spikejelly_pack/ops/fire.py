@@ -1,0 +1,89 @@
+"""Fire a whole window at once: membrane potential to decoded value, with the straight-through gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..spec import gradients
+from ..spec.parameters import NeuronParameters
+from .values import decode_code, signed_code
+
+__all__ = ["fire"]
+
+
+def _value(start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters, scaled: bool) -> torch.Tensor:
+    decoded = decode_code(signed_code(start, theta, params), params)
+    return theta * decoded if scaled else decoded
+
+
+class _FireFixed(torch.autograd.Function):
+    """Threshold without gradient: one byte per element is kept for the backward pass."""
+
+    @staticmethod
+    def forward(
+        start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters, scaled: bool
+    ) -> torch.Tensor:
+        return _value(start, theta, params, scaled)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        start, theta, params, scaled = inputs
+        ctx.scaled = scaled
+        ctx.save_for_backward(gradients.inside_window(start, theta, params.signed), theta)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        inside, theta = ctx.saved_tensors
+        return gradients.start_gradient(grad, inside, theta, ctx.scaled), None, None, None
+
+
+class _FireLearnable(torch.autograd.Function):
+    """Threshold with gradient: the membrane and the output are kept."""
+
+    @staticmethod
+    def forward(
+        start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters, scaled: bool
+    ) -> torch.Tensor:
+        return _value(start, theta, params, scaled)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        start, theta, params, scaled = inputs
+        ctx.params, ctx.scaled = params, scaled
+        ctx.save_for_backward(start, theta, output)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        start, theta, output = ctx.saved_tensors
+        inside = gradients.inside_window(start, theta, ctx.params.signed)
+        if ctx.scaled:
+            above = gradients.saturated_sign(start, theta, ctx.params.signed)
+            slope = gradients.scaled_theta_slope(start, theta, output / theta, inside, above)
+        else:
+            slope = gradients.unit_theta_slope(start, theta, inside)
+        grad_theta = (grad * slope).sum_to_size(theta.shape)
+        return gradients.start_gradient(grad, inside, theta, ctx.scaled), grad_theta, None, None
+
+
+def fire(
+    start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters, scaled: bool = False
+) -> torch.Tensor:
+    """Decoded value ``d(s)`` of the membrane ``v_0``, or ``theta * d(s)``.
+
+    Args:
+        start: Membrane potential ``v_0``, float32 or float64, any shape.
+        theta: Positive threshold of the same dtype, broadcastable to ``start``.
+        params: Constants of the neuron.
+        scaled: Whether the output carries the amplitude ``theta``.
+
+    Returns:
+        Tensor like ``start``; its backward pass is the straight-through estimate of
+        :mod:`spikejelly_pack.spec.gradients`, independent of T.
+    """
+    if not torch.is_grad_enabled() or not (start.requires_grad or theta.requires_grad):
+        return _value(start, theta, params, scaled)
+    if theta.requires_grad:
+        return _FireLearnable.apply(start, theta, params, scaled)  # type: ignore[no-any-return]
+    return _FireFixed.apply(start, theta, params, scaled)  # type: ignore[no-any-return]
