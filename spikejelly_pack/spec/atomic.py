@@ -21,26 +21,30 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         path: Target file. Its folder is created when missing.
 
     Raises:
-        OutputError: The folder cannot be created or written.
+        OutputError: The folder cannot be created or written, or ``path`` cannot be replaced (a folder, say).
     """
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:32]}.", suffix=".part", dir=target.parent)
         os.close(handle)
-    except OSError as error:
-        raise OutputError(
-            f"{target}: the folder must be writable, got {error.strerror or error}; choose another output path."
-        ) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise _refused(target, "the folder must be writable", error) from None
     temporary = Path(name)
     try:
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
-    except IsADirectoryError:
-        raise OutputError(f"{target}: must be a file, got a folder; choose another output path.") from None
+        try:
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, target)
+        except OSError as error:
+            raise _refused(target, "must be a file that can be replaced", error) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _refused(target: Path, requirement: str, error: Exception) -> OutputError:
+    reason = getattr(error, "strerror", None) or error
+    return OutputError(f"{target}: {requirement}, got {reason}; choose another output path.")
 
 
 def _umask() -> int:
@@ -51,11 +55,14 @@ def _umask() -> int:
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write ``data`` to ``path`` atomically."""
+    """Write ``data`` to ``path`` atomically; raises :class:`OutputError` when it cannot."""
     with replacing(path) as temporary:
-        temporary.write_bytes(data)
+        try:
+            temporary.write_bytes(data)
+        except OSError as error:  # a full disk
+            raise _refused(Path(path), "the disk must hold the file", error) from None
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write ``text`` as UTF-8 to ``path`` atomically."""
+    """Write ``text`` as UTF-8 to ``path`` atomically; raises :class:`OutputError` when it cannot."""
     write_bytes(path, text.encode("utf-8"))

@@ -25,6 +25,10 @@ __all__ = ["Codes", "as_inputs", "encode", "outputs", "run_packed", "run_serial_
 Codes = Mapping[str, Array]
 
 
+def _batch(op: Input) -> str:
+    return f"[N, {', '.join(map(str, op.shape))}]"
+
+
 def encode(op: Input, x: Any) -> Array:
     """Codes ``[N, *shape]`` of real values: the encoder, in float32 as everywhere.
 
@@ -36,14 +40,18 @@ def encode(op: Input, x: Any) -> Array:
     if values.dtype.kind not in "fiub":
         raise DtypeError(f"{op.label}: values must be numbers, got dtype {values.dtype}; convert them first.")
     if values.shape[1:] != op.shape:
-        raise ShapeError(f"{op.label}: values must have shape [N, {', '.join(map(str, op.shape))}], got {values.shape}.")
-    values = values.astype(np.float32)
+        raise ShapeError(
+            f"{op.label}: values must have shape {_batch(op)}, got {values.shape}; reshape them."
+        )
+    with np.errstate(over="ignore"):  # infinities saturate
+        values = values.astype(np.float32)
     if np.isnan(values).any():
         raise DtypeError(f"{op.label}: values must be numbers, got NaN; clean the data first.")
     weight_sum = np.float32((1 << op.time_steps) - 1)
     lsb = per_channel(op.threshold / weight_sum, values.ndim - 1)
     magnitude = np.abs(values) if op.signed else values
-    code = nearest_code(magnitude, lsb, op.max_code, 0.5 if op.half else 0.0, np.floor)
+    with np.errstate(over="ignore"):
+        code = nearest_code(magnitude, lsb, op.max_code, 0.5 if op.half else 0.0, np.floor)
     code = np.copysign(code, values) if op.signed else code
     return cast("Array", code.astype(code_dtype(op.time_steps, op.signed)))
 
@@ -52,13 +60,19 @@ def as_inputs(network: Network, codes: Codes | Array) -> dict[str, Array]:
     """Codes by input name, checked against the network (a bare array serves a single input)."""
     if not isinstance(codes, Mapping):
         if len(network.inputs) != 1:
-            raise ShapeError(f"Network: has inputs {[op.name for op in network.inputs]}; pass a dict of codes by name.")
+            raise ShapeError(
+                f"Network: has inputs {[op.name for op in network.inputs]}; pass a dict of codes by name."
+            )
         codes = {network.inputs[0].name: codes}
-    if unknown := sorted(set(codes) - {op.name for op in network.inputs}):
-        raise ShapeError(f"Network: has inputs {[op.name for op in network.inputs]}, got codes for {unknown}.")
+    if unknown := set(codes) - {op.name for op in network.inputs}:
+        raise ShapeError(
+            f"Network: has inputs {[op.name for op in network.inputs]}, got codes for {unknown}; leave "
+            "those out."
+        )
     result = {op.name: _checked_codes(op, codes.get(op.name)) for op in network.inputs}
-    if len({len(array) for array in result.values()}) != 1:
-        raise ShapeError("Network: all inputs must have the same number of samples.")
+    counts = [len(array) for array in result.values()]
+    if len(set(counts)) != 1:
+        raise ShapeError(f"Network: all inputs must have the same number of samples, got {counts}; cut them.")
     return result
 
 
@@ -67,13 +81,18 @@ def _checked_codes(op: Input, codes: Any) -> Array:
         raise ShapeError(f"{op.label}: its codes are missing; pass them by name.")
     array = np.asarray(codes)
     if array.dtype.kind not in "iu":
-        raise DtypeError(f"{op.label}: codes must be integers, got dtype {array.dtype}; use encode() on values.")
+        raise DtypeError(
+            f"{op.label}: codes must be integers, got dtype {array.dtype}; use encode() on values."
+        )
     if array.shape[1:] != op.shape:
-        raise ShapeError(f"{op.label}: codes must have shape [N, {', '.join(map(str, op.shape))}], got {array.shape}.")
+        raise ShapeError(f"{op.label}: codes must have shape {_batch(op)}, got {array.shape}; reshape them.")
     low = -op.max_code if op.signed else 0
     if array.size and (array.min() < low or array.max() > op.max_code):
-        raise DtypeError(f"{op.label}: codes must be in {low}..{op.max_code}, got {array.min()}..{array.max()}.")
-    return array
+        raise DtypeError(
+            f"{op.label}: codes must be in {low}..{op.max_code}, got {array.min()}..{array.max()}; use "
+            "encode() on values."
+        )
+    return array.astype(code_dtype(op.time_steps, op.signed))
 
 
 def visible(network: Network) -> list[str]:
@@ -126,8 +145,9 @@ def run_serial_multi_step(network: Network, codes: Codes | Array) -> dict[str, A
         if isinstance(op, Readout):
             return add_bias(op.bias, charge(parts[0], 2))
         if isinstance(op, Synapse):
-            flat = op.apply(parts[0].reshape(-1, *parts[0].shape[2:]))
-            return flat.reshape(*parts[0].shape[:2], *flat.shape[1:])
+            steps, samples, *shape = parts[0].shape
+            flat = op.apply(parts[0].reshape(steps * samples, *shape))
+            return flat.reshape(steps, samples, *flat.shape[1:])
         return parts[0] if isinstance(op, Delay) else wire(op, parts, batch_axes=2)
 
     trains = {name: unpack(array, window) for name, array in as_inputs(network, codes).items()}
@@ -152,5 +172,6 @@ def _collected(op: Op, value: Array) -> Array:
 def outputs(network: Network, membranes: Mapping[str, Array]) -> dict[str, Array]:
     """Real outputs (float64) of every readout from its membranes."""
     return {
-        op.name: membranes[op.name] * per_channel(op.scale, membranes[op.name].ndim - 1) for op in network.readouts
+        op.name: membranes[op.name] * per_channel(op.scale, membranes[op.name].ndim - 1)
+        for op in network.readouts
     }

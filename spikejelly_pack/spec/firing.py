@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .bits import code_dtype
@@ -56,5 +58,6 @@ def wire(op: Op, parts: list[Array], batch_axes: int = 1) -> Array:
         widest = np.result_type(*parts)
         return np.concatenate([part.astype(widest) for part in parts], axis=batch_axes)
     if isinstance(op, Flatten):
-        return parts[0].reshape(*parts[0].shape[:batch_axes], -1)
+        lead, sample = parts[0].shape[:batch_axes], parts[0].shape[batch_axes:]
+        return parts[0].reshape(*lead, math.prod(sample))
     raise UnsupportedError(f"Network: the integer reference has no rule for {op.label}.")

@@ -14,11 +14,11 @@ import numpy as np
 
 from .bits import code_dtype, unpack
 from .equations import charge_step, fire_digit
-from .errors import ParameterError, UnsupportedError
+from .errors import UnsupportedError
 from .execute import Codes, as_inputs, visible
 from .firing import add_bias, load_register, thresholds, wire
 from .graph import Delay, Input, Network, Neuron, Readout, Synapse
-from .graph.base import Array
+from .graph.base import MAX_SIZE, Array, integer
 
 __all__ = ["run_serial_single_step"]
 
@@ -120,15 +120,18 @@ def run_serial_single_step(network: Network, codes: Codes | Array, streams: int 
 
     Raises:
         UnsupportedError: Branches meet in different windows.
-        ParameterError: ``streams`` is not positive.
+        ParameterError: ``streams`` is no positive integer.
     """
     if broken := network.unbalanced():
-        raise UnsupportedError(f"Network: branches reach {broken[0].label} in different windows; call balanced() first.")
-    if streams < 1:
-        raise ParameterError(f"run_serial_single_step: streams must be >= 1, got {streams}.")
+        raise UnsupportedError(
+            f"Network: branches reach {broken[0].label} in different windows; call balanced() first."
+        )
+    streams = integer(
+        "run_serial_single_step", "streams", streams, 1, MAX_SIZE, "start at least one pipeline"
+    )
     inputs = as_inputs(network, codes)
     samples = len(next(iter(inputs.values())))
-    length = -(-samples // streams)
+    length = max(1, -(-samples // streams))
     trains = {name: _streams(array, streams, length, network.time_steps) for name, array in inputs.items()}
     state = _State(network, streams)
     for window in range(length + max(network.latency.values())):

@@ -4,6 +4,8 @@ One operation per file; :mod:`.base` holds what they share and the registry. Imp
 registers every kind.
 """
 
+from __future__ import annotations
+
 from .avg_pool2d import AvgPool2d
 from .base import OPS, Op, Shape, Signal, Synapse, register, tensor_field
 from .conv2d import Conv2d

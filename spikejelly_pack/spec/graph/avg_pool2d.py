@@ -33,12 +33,17 @@ class AvgPool2d(Synapse):
         for name, low in (("kernel", 1), ("stride", 1), ("padding", 0)):
             object.__setattr__(self, name, pair(self.label, name, getattr(self, name), low))
         if self.multiplier.ndim != 1:
-            raise ShapeError(f"{self.label}: multiplier must be [C], got shape {self.multiplier.shape}.")
+            raise ShapeError(
+                f"{self.label}: multiplier must be [C], got shape {self.multiplier.shape}; reshape it."
+            )
 
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = shapes
         if len(shape) != 3 or shape[0] != self.multiplier.shape[0]:
-            raise ShapeError(f"{self.label}: input must have shape ({self.multiplier.shape[0]}, H, W), got {shape}.")
+            channels = self.multiplier.shape[0]
+            raise ShapeError(
+                f"{self.label}: input must have shape ({channels}, H, W), got {shape}; fit the multiplier."
+            )
         size = spatial_shape(self.label, shape, self.kernel, self.stride, self.padding, (1, 1))
         return (shape[0], *size)
 

@@ -8,6 +8,9 @@ never passes a second synapse, as on neuromorphic hardware.
 from __future__ import annotations
 
 import enum
+import math
+import operator
+import re
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar, TypeVar
@@ -15,9 +18,10 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import BoundError, DtypeError, ShapeError, UnsupportedError
+from ..errors import BoundError, DtypeError, ParameterError, ShapeError, SpikePackError, UnsupportedError
 
 __all__ = [
+    "MAX_SIZE",
     "MAX_WEIGHT_BITS",
     "OPS",
     "Array",
@@ -25,6 +29,9 @@ __all__ = [
     "Shape",
     "Signal",
     "Synapse",
+    "boolean",
+    "check_size",
+    "integer",
     "pair",
     "register",
     "tensor_field",
@@ -33,7 +40,9 @@ __all__ = [
 Shape = tuple[int, ...]
 Array = npt.NDArray[Any]
 MAX_WEIGHT_BITS = 16
+MAX_SIZE = 1 << 26  # values of one sample at one edge; a file cannot make its reader allocate more
 OPS: dict[str, type[Op]] = {}
+_NAME = re.compile(r"[A-Za-z0-9_.:+/-]{1,200}")
 _OpType = TypeVar("_OpType", bound="type[Op]")
 
 
@@ -62,12 +71,58 @@ def tensor_field(dtype: type[np.generic]) -> Any:
     return field(metadata={"tensor": np.dtype(dtype)})
 
 
+def integer(
+    owner: str,
+    name: str,
+    value: Any,
+    low: int,
+    high: int,
+    remedy: str,
+    error: type[SpikePackError] = ParameterError,
+) -> int:
+    """``value`` as an ``int`` in ``low..high``; booleans and floats are none, numpy integers are."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = low - 1
+    if isinstance(value, bool) or not low <= number <= high:
+        raise error(f"{owner}: {name} must be an integer in {low}..{high}, got {value!r}; {remedy}.")
+    return number
+
+
+def boolean(owner: str, name: str, value: Any) -> bool:
+    """``value`` as a ``bool``; numbers and text are none."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ParameterError(f"{owner}: {name} must be True or False, got {value!r}; pass a boolean.")
+    return bool(value)
+
+
 def pair(owner: str, name: str, value: Any, low: int) -> tuple[int, int]:
     """Two integers >= ``low`` from one integer or a pair."""
     both = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
-    if len(both) != 2 or any(isinstance(v, bool) or not isinstance(v, int) or v < low for v in both):
-        raise ShapeError(f"{owner}: {name} must be two integers >= {low}, got {value!r}.")
-    return both[0], both[1]
+    if len(both) != 2:
+        raise ShapeError(f"{owner}: {name} must be two integers, got {value!r}; pass one for each axis.")
+    remedy = "pass one for both axes or one for each"
+    first, second = (integer(owner, name, v, low, MAX_SIZE, remedy, ShapeError) for v in both)
+    return first, second
+
+
+def check_size(owner: str, shape: Shape) -> Shape:
+    """Return ``shape``, or raise when one sample of it has more than ``MAX_SIZE`` values."""
+    if math.prod(shape) > MAX_SIZE:
+        raise ShapeError(
+            f"{owner}: one sample may hold at most {MAX_SIZE} values, got shape {shape}; use smaller inputs."
+        )
+    return shape
+
+
+def _check_name(kind: str, name: Any) -> None:
+    # Names become paths of tensors, and of files and identifiers in generated hardware.
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or {"", ".", ".."} & set(name.split("/")):
+        raise ParameterError(
+            f"{kind}: name must be 1..200 characters of A-Z a-z 0-9 _ . : + - with single '/' in between, "
+            f"got {name!r}; rename the layer."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,17 +143,28 @@ class Op:
     arity: ClassVar[tuple[int, int | None]] = (1, 1)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise ShapeError(f"{self.kind}: name must be a non-empty string, got {self.name!r}.")
+        _check_name(self.kind, self.name)
+        if not isinstance(self.inputs, (list, tuple)) or not all(
+            isinstance(name, str) for name in self.inputs
+        ):
+            raise ShapeError(
+                f"{self.label}: inputs must be a list of names, got {self.inputs!r}; name each operation."
+            )
         object.__setattr__(self, "inputs", tuple(self.inputs))
         low, high = self.arity
         if len(self.inputs) < low or (high is not None and len(self.inputs) > high):
-            raise ShapeError(f"{self.label}: needs {low} input(s), got {len(self.inputs)}.")
+            least = "" if high is not None else "at least "
+            raise ShapeError(
+                f"{self.label}: needs {least}{low} input(s), got {len(self.inputs)}; connect them."
+            )
         for item in self.tensor_fields():
-            array = np.ascontiguousarray(getattr(self, item.name))
+            # A copy: the caller's array stays writable, and writing to it does not change the network.
+            array = np.array(getattr(self, item.name), order="C")
             if array.dtype != item.metadata["tensor"]:
                 raise DtypeError(
-                    f"{self.label}: {item.name} must have dtype {item.metadata['tensor']}, got {array.dtype}."
+                    f"{self.label}: {item.name} must have dtype {item.metadata['tensor']}, got "
+                    f"{array.dtype}; "
+                    "convert it."
                 )
             array.setflags(write=False)
             object.__setattr__(self, item.name, array)
@@ -144,13 +210,16 @@ class Synapse(Op):
         raise UnsupportedError(f"{self.label}: the kind has no numpy reference.")
 
     def check(self) -> None:
-        if not 1 <= self.weight_bits <= MAX_WEIGHT_BITS:
+        remedy = "use a coarser weight scale"
+        bits = integer(self.label, "weight_bits", self.weight_bits, 1, MAX_WEIGHT_BITS, remedy, BoundError)
+        object.__setattr__(self, "weight_bits", bits)
+        weight, limit = self.weights().astype(np.int64), 1 << (bits - 1)
+        # One bit holds two values: binary weights are -1 and 1.
+        fits = np.abs(weight) == 1 if bits == 1 else (-limit <= weight) & (weight < limit)
+        if not fits.all():
             raise BoundError(
-                f"{self.label}: weight_bits must be in 1..{MAX_WEIGHT_BITS}, got {self.weight_bits}."
-            )
-        weight, limit = self.weights().astype(np.int64), 1 << (self.weight_bits - 1)
-        if weight.size and not (-limit <= weight.min() and weight.max() < max(limit, 2)):
-            raise BoundError(
-                f"{self.label}: weights must fit {self.weight_bits} bits, got {weight.min()}..{weight.max()}; "
-                "declare more weight_bits or a larger weight scale."
+                f"{self.label}: weights must be {f'in {-limit}..{limit - 1}' if bits > 1 else '-1 or 1'} "
+                "to fit "
+                f"{bits} bit(s), got {weight.min()}..{weight.max()}; declare more weight_bits or a larger "
+                "weight scale."
             )

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import ShapeError
-from .base import Array, Shape, Synapse, pair, register, tensor_field
+from .base import Array, Shape, Synapse, check_size, integer, pair, register, tensor_field
 from .dense import exact_matmul
 
-__all__ = ["Conv2d", "windows"]
+__all__ = ["Conv2d", "spatial_shape", "windows"]
+
+_CHUNK = 1 << 24  # float64 values of one unfolded piece
 
 
 def windows(
-    x: Array, kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
+    x: Array, kernel: Shape, stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
 ) -> Array:
     """View ``[N, C, H, W]`` as ``[N, C, H_out, W_out, k_h, k_w]``, zero-padded."""
     x = np.pad(x, ((0, 0), (0, 0), (padding[0], padding[0]), (padding[1], padding[1])))
     span = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
-    view = np.lib.stride_tricks.sliding_window_view(x, span, axis=(2, 3))  # type: ignore[call-overload]
+    view = np.lib.stride_tricks.sliding_window_view(x, span, axis=(2, 3))
     return view[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
 
 
-def spatial_shape(owner: str, shape: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape) -> Shape:
+def spatial_shape(
+    owner: str, shape: Shape, kernel: Shape, stride: Shape, padding: Shape, dilation: Shape
+) -> Shape:
     """Output height and width of a window operation; raises when the window does not fit."""
+    check_size(owner, (shape[0], shape[1] + 2 * padding[0], shape[2] + 2 * padding[1]))
     size = tuple(
         (n + 2 * p - d * (k - 1) - 1) // s + 1
         for n, k, s, p, d in zip(shape[1:], kernel, stride, padding, dilation, strict=True)
     )
     if min(size) < 1:
-        raise ShapeError(f"{owner}: a window of {kernel} does not fit an input of shape {shape}; lower the kernel.")
+        raise ShapeError(
+            f"{owner}: a window of {kernel} does not fit an input of shape {shape}; lower the kernel."
+        )
     return size
 
 
@@ -49,20 +57,26 @@ class Conv2d(Synapse):
         super().check()
         if self.weight.ndim != 4 or 0 in self.weight.shape:
             raise ShapeError(
-                f"{self.label}: weight must be [out, in / groups, k_h, k_w], got shape {self.weight.shape}."
+                f"{self.label}: weight must be [out, in / groups, k_h, k_w], got shape "
+                f"{self.weight.shape}; reshape it."
             )
         for name, low in (("stride", 1), ("padding", 0), ("dilation", 1)):
             object.__setattr__(self, name, pair(self.label, name, getattr(self, name), low))
-        if self.groups < 1 or self.weight.shape[0] % self.groups:
+        out, remedy = self.weight.shape[0], "use one that divides the output channels"
+        groups = integer(self.label, "groups", self.groups, 1, out, remedy, ShapeError)
+        if out % groups:
             raise ShapeError(
-                f"{self.label}: groups must divide {self.weight.shape[0]} output channels, got {self.groups}."
+                f"{self.label}: groups must divide {out} output channels, got {groups}; {remedy}."
             )
+        object.__setattr__(self, "groups", groups)
 
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = shapes
         channels = self.weight.shape[1] * self.groups
         if len(shape) != 3 or shape[0] != channels:
-            raise ShapeError(f"{self.label}: input must have shape ({channels}, H, W), got {shape}.")
+            raise ShapeError(
+                f"{self.label}: input must have shape ({channels}, H, W), got {shape}; fit the weight."
+            )
         kernel = self.weight.shape[2:]
         return (
             self.weight.shape[0],
@@ -71,8 +85,14 @@ class Conv2d(Synapse):
 
     def apply(self, x: Array, weight: Array | None = None) -> Array:
         w = self.weight if weight is None else weight
-        view = windows(x, (w.shape[2], w.shape[3]), self.stride, self.padding, self.dilation)
-        n, _, height, width = view.shape[:4]
-        columns = view.transpose(0, 1, 4, 5, 2, 3).reshape(n, self.groups, -1, height * width)
-        rows = w.reshape(self.groups, w.shape[0] // self.groups, -1)
-        return exact_matmul(rows, columns).reshape(n, w.shape[0], height, width)
+        view = windows(x.astype(np.float64), w.shape[2:], self.stride, self.padding, self.dilation)
+        samples, _, height, width = view.shape[:4]
+        rows = w.reshape(self.groups, w.shape[0] // self.groups, math.prod(w.shape[1:]))
+        # Every value appears once per window that covers it: some samples at a time bound the memory.
+        chunk = max(1, _CHUNK // (self.groups * rows.shape[2] * height * width))
+        out = np.empty((samples, w.shape[0], height, width), np.int64)
+        for first in range(0, samples, chunk):
+            part = view[first : first + chunk].transpose(0, 1, 4, 5, 2, 3)
+            columns = part.reshape(len(part), self.groups, rows.shape[2], height * width)
+            out[first : first + chunk] = exact_matmul(rows, columns).reshape(len(part), *out.shape[1:])
+        return out

@@ -9,10 +9,20 @@ import numpy as np
 
 from ..errors import ParameterError, ShapeError
 from ..parameters import ROUNDINGS, check_choice, check_time_steps
-from .base import Array, Op, Shape, Signal, register, tensor_field
+from .base import MAX_SIZE, Array, Op, Shape, Signal, boolean, integer, register, tensor_field
 from .neuron import check_state_bits
 
 __all__ = ["Input", "Readout"]
+
+
+def _check_positive(owner: str, name: str, values: Array, least: float) -> None:
+    # ``least`` keeps value and LSB out of the subnormal floats, which some hardware flushes to zero.
+    good = np.isfinite(values) & (values >= least)
+    if not good.all():
+        raise ParameterError(
+            f"{owner}: {name} must be finite and at least {least:.3g}, got {values[~good][0]}; calibrate "
+            "it again."
+        )
 
 
 @register("input")
@@ -35,17 +45,23 @@ class Input(Op):
     arity: ClassVar[tuple[int, int | None]] = (0, 0)
 
     def check(self) -> None:
-        check_time_steps(self.time_steps, self.label)
+        remedy = "give the shape of one sample"
+        object.__setattr__(self, "time_steps", check_time_steps(self.time_steps, self.label))
+        object.__setattr__(self, "signed", boolean(self.label, "signed", self.signed))
         check_choice(self.label, "rounding", self.rounding, ROUNDINGS)
-        object.__setattr__(self, "shape", tuple(int(n) for n in self.shape))
-        if not self.shape or min(self.shape) < 1:
-            raise ShapeError(f"{self.label}: shape must be positive integers, got {self.shape}.")
+        if not isinstance(self.shape, (list, tuple)) or not 1 <= len(self.shape) <= 8:
+            raise ShapeError(f"{self.label}: shape must be 1..8 integers, got {self.shape!r}; {remedy}.")
+        sizes = (integer(self.label, "shape", n, 1, MAX_SIZE, remedy, ShapeError) for n in self.shape)
+        object.__setattr__(self, "shape", tuple(sizes))
         if self.threshold.shape not in {(1,), (self.shape[0],)}:
             raise ShapeError(
-                f"{self.label}: threshold must be [1] or [{self.shape[0]}], got shape {self.threshold.shape}."
+                f"{self.label}: threshold must be [1] or [{self.shape[0]}], got shape "
+                f"{self.threshold.shape}; "
+                "give one value or one per channel."
             )
-        if not (np.isfinite(self.threshold).all() and (self.threshold > 0).all()):
-            raise ParameterError(f"{self.label}: threshold must be finite and positive.")
+        _check_positive(
+            self.label, "threshold", self.threshold, float(np.finfo(np.float32).tiny) * self.max_code
+        )
 
     @property
     def half(self) -> bool:
@@ -78,16 +94,19 @@ class Readout(Op):
     accepts: ClassVar[Signal | None] = Signal.CURRENTS
 
     def check(self) -> None:
-        check_state_bits(self.label, self.state_bits)
-        if self.scale.ndim != 1 or self.scale.shape != self.bias.shape:
+        object.__setattr__(self, "state_bits", check_state_bits(self.label, self.state_bits))
+        if self.scale.ndim != 1 or not self.scale.size or self.scale.shape != self.bias.shape:
             raise ShapeError(
-                f"{self.label}: scale and bias must be [C], got {self.scale.shape} and {self.bias.shape}."
+                f"{self.label}: scale and bias must be [C], got {self.scale.shape} and {self.bias.shape}; "
+                "give one value per channel."
             )
-        if not (np.isfinite(self.scale).all() and (self.scale > 0).all()):
-            raise ParameterError(f"{self.label}: scale must be finite and positive.")
+        _check_positive(self.label, "scale", self.scale, float(np.finfo(np.float64).tiny))
 
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = shapes
         if not shape or shape[0] != self.scale.shape[0]:
-            raise ShapeError(f"{self.label}: input must have {self.scale.shape[0]} channels, got shape {shape}.")
+            raise ShapeError(
+                f"{self.label}: input must have {self.scale.shape[0]} channels, got shape {shape}; fit its "
+                "scale."
+            )
         return shape

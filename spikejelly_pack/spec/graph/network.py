@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 
-from ..errors import ShapeError, UnsupportedError
+import numpy as np
+
+from ..errors import ParameterError, ShapeError, UnsupportedError
 from ..parameters import check_time_steps
-from .base import Op, Shape, Signal, Synapse
+from .base import Op, Shape, Signal, Synapse, check_size
 from .endpoints import Input, Readout
 from .neuron import Neuron
 from .wiring import Add, Concat, Delay
@@ -38,7 +40,7 @@ class Network:
 
     def __init__(self, ops: Iterable[Op], time_steps: int, provenance: dict[str, str] | None = None) -> None:
         self.time_steps = check_time_steps(time_steps, "Network")
-        self.provenance = dict(provenance or {})
+        self.provenance = _checked_provenance(provenance)
         self.ops: dict[str, Op] = {}
         self.shapes: dict[str, Shape] = {}
         self.signals: dict[str, Signal | None] = {}
@@ -46,7 +48,7 @@ class Network:
         for op in ops:
             self._enter(op)
         if not self.inputs or not self.readouts:
-            raise UnsupportedError("Network: needs at least one input and one readout.")
+            raise UnsupportedError("Network: needs at least one input and one readout; add what is missing.")
         used = {name for op in self.ops.values() for name in op.inputs}
         for op in self.ops.values():
             if op.name not in used and not isinstance(op, (Readout, Neuron)):
@@ -57,23 +59,34 @@ class Network:
             raise ShapeError(f"Network: the name {op.name!r} is used twice; names must be unique.")
         for name in op.inputs:
             if name not in self.ops:
-                raise ShapeError(f"Network: {op.label} reads {name!r}, which is not defined before it (or is a cycle).")
+                raise ShapeError(
+                    f"Network: {op.label} reads {name!r}, which is not defined before it (or is a cycle); "
+                    "sort them."
+                )
             signal = self.signals[name]
             if signal is None or (op.accepts is not None and signal is not op.accepts):
                 kind = "nothing" if signal is None else signal.value
                 want = "a signal" if op.accepts is None else op.accepts.value
-                raise UnsupportedError(f"Network: {op.label} needs {want}, but {name!r} emits {kind}.")
+                raise UnsupportedError(
+                    f"Network: {op.label} needs {want}, but {name!r} emits {kind}; rewire it."
+                )
         incoming = {self.signals[name] for name in op.inputs}
         if op.emits is None and len(incoming) > 1:
             raise UnsupportedError(f"Network: {op.label} mixes spikes and currents; put a neuron in between.")
         if isinstance(op, (Input, Neuron)) and op.time_steps > self.time_steps:
             raise ShapeError(
-                f"Network: {op.label} has {op.time_steps} time steps, more than the window of {self.time_steps}."
+                f"Network: {op.label} has {op.time_steps} time steps, more than the window of "
+                f"{self.time_steps}; "
+                "lengthen the window."
             )
-        self.shapes[op.name] = op.output_shape(*(self.shapes[name] for name in op.inputs))
+        self.shapes[op.name] = check_size(
+            op.label, op.output_shape(*(self.shapes[name] for name in op.inputs))
+        )
         self.signals[op.name] = None if isinstance(op, Readout) else op.emits or incoming.pop()
         arrival = max((self.latency[name] for name in op.inputs), default=0)
-        self.latency[op.name] = arrival + (op.windows if isinstance(op, Delay) else int(isinstance(op, Neuron)))
+        self.latency[op.name] = arrival + (
+            op.windows if isinstance(op, Delay) else int(isinstance(op, Neuron))
+        )
         self.ops[op.name] = op
 
     @property
@@ -98,7 +111,7 @@ class Network:
 
     @property
     def depth(self) -> int:
-        """Windows until every readout has completed window 0 in the single-step form (the largest latency)."""
+        """Windows until every readout has completed window 0 in the single-step form."""
         return max(self.latency[op.name] for op in self.readouts)
 
     def unbalanced(self) -> list[Op]:
@@ -114,6 +127,18 @@ class Network:
         return network
 
 
+def _checked_provenance(provenance: object) -> dict[str, str]:
+    if provenance is None:
+        return {}
+    if not isinstance(provenance, dict) or not all(
+        isinstance(v, str) for item in provenance.items() for v in item
+    ):
+        raise ParameterError(
+            f"Network: provenance must map text to text, got {provenance!r}; convert the values."
+        )
+    return dict(provenance)
+
+
 def _delay_inputs(network: Network, join: Op) -> Network:
     """Delay the early inputs of one join; operations that become unused are dropped."""
     late = max(network.latency[name] for name in join.inputs)
@@ -124,12 +149,18 @@ def _delay_inputs(network: Network, join: Op) -> Network:
             return name
         op = network.ops[name]
         new = f"{name}/delay{windows}"
-        if new not in fresh and new not in network.ops:
-            if network.signals[name] is Signal.SPIKES:
-                fresh[new] = Delay(name=new, inputs=(name,), windows=windows)
-            else:  # currents are not delayed; the spikes that cause them are
-                inputs = tuple(delayed(source, windows) for source in op.inputs)
-                fresh[new] = replace(op, name=new, inputs=inputs)
+        if new in fresh:
+            return new
+        if network.signals[name] is Signal.SPIKES:
+            late_op: Op = Delay(name=new, inputs=(name,), windows=windows)
+        else:  # currents are not delayed; the spikes that cause them are
+            late_op = replace(op, name=new, inputs=tuple(delayed(source, windows) for source in op.inputs))
+        if new not in network.ops:
+            fresh[new] = late_op
+        elif not _same(network.ops[new], late_op):
+            raise UnsupportedError(
+                f"Network: balanced() needs the name {new!r}, which is taken; rename that operation."
+            )
         return new
 
     inputs = tuple(delayed(name, late - network.latency[name]) for name in join.inputs)
@@ -140,6 +171,11 @@ def _delay_inputs(network: Network, join: Op) -> Network:
         else:
             ops.append(op)
     return Network(_without_unused(ops), network.time_steps, network.provenance)
+
+
+def _same(one: Op, other: Op) -> bool:
+    names = [item.name for item in fields(one)]
+    return type(one) is type(other) and all(np.array_equal(getattr(one, n), getattr(other, n)) for n in names)
 
 
 def _without_unused(ops: list[Op]) -> list[Op]:

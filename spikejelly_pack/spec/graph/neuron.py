@@ -9,15 +9,14 @@ import numpy as np
 
 from ..errors import BoundError, ShapeError
 from ..parameters import ROUNDINGS, check_choice, check_time_steps
-from .base import Array, Op, Shape, Signal, register, tensor_field
+from .base import Array, Op, Shape, Signal, boolean, integer, register, tensor_field
 
 __all__ = ["Neuron", "check_state_bits"]
 
 
-def check_state_bits(owner: str, bits: int) -> None:
+def check_state_bits(owner: str, bits: int) -> int:
     """Membrane registers are 8 to 32 bits wide, sign included."""
-    if isinstance(bits, bool) or not isinstance(bits, int) or not 8 <= bits <= 32:
-        raise BoundError(f"{owner}: state_bits must be an integer in 8..32, got {bits!r}.")
+    return integer(owner, "state_bits", bits, 8, 32, "use the width of the target's registers", BoundError)
 
 
 @register("neuron")
@@ -44,18 +43,22 @@ class Neuron(Op):
     emits: ClassVar[Signal | None] = Signal.SPIKES
 
     def check(self) -> None:
-        check_time_steps(self.time_steps, self.label)
+        object.__setattr__(self, "time_steps", check_time_steps(self.time_steps, self.label))
+        object.__setattr__(self, "signed", boolean(self.label, "signed", self.signed))
         check_choice(self.label, "rounding", self.rounding, ROUNDINGS)
-        check_state_bits(self.label, self.state_bits)
-        if self.threshold.ndim != 1 or self.threshold.shape != self.bias.shape:
+        object.__setattr__(self, "state_bits", check_state_bits(self.label, self.state_bits))
+        if self.threshold.ndim != 1 or not self.threshold.size or self.threshold.shape != self.bias.shape:
             raise ShapeError(
-                f"{self.label}: threshold and bias must be [C], got {self.threshold.shape} and {self.bias.shape}."
+                f"{self.label}: threshold and bias must be [C], got {self.threshold.shape} and "
+                f"{self.bias.shape}; "
+                "give one value per channel."
             )
-        limit = 1 << (self.state_bits - 1 - self.time_steps)
-        low, high = int(self.threshold.min(initial=1)), int(self.threshold.max(initial=1))
+        limit = (1 << (self.state_bits - 1)) >> self.time_steps
+        low, high = int(self.threshold.min()), int(self.threshold.max())
         if low < 1 or high > limit:
             raise BoundError(
-                f"{self.label}: threshold must be in 1..{limit} so that theta * 2^(T-1) fits {self.state_bits} bits, "
+                f"{self.label}: threshold must be in 1..{limit} so that theta * 2^(T-1) fits "
+                f"{self.state_bits} bits, "
                 f"got {low}..{high}; use a coarser weight scale, fewer time steps or a wider state."
             )
 
@@ -72,5 +75,8 @@ class Neuron(Op):
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = shapes
         if not shape or shape[0] != self.threshold.shape[0]:
-            raise ShapeError(f"{self.label}: input must have {self.threshold.shape[0]} channels, got shape {shape}.")
+            raise ShapeError(
+                f"{self.label}: input must have {self.threshold.shape[0]} channels, got shape {shape}; fit "
+                "its threshold."
+            )
         return shape

@@ -33,12 +33,17 @@ class Scale(Synapse):
     def check(self) -> None:
         super().check()
         if self.multiplier.ndim != 1:
-            raise ShapeError(f"{self.label}: multiplier must be [C], got shape {self.multiplier.shape}.")
+            raise ShapeError(
+                f"{self.label}: multiplier must be [C], got shape {self.multiplier.shape}; reshape it."
+            )
 
     def output_shape(self, *shapes: Shape) -> Shape:
         (shape,) = shapes
         if not shape or shape[0] != self.multiplier.shape[0]:
-            raise ShapeError(f"{self.label}: input must have {self.multiplier.shape[0]} channels, got {shape}.")
+            raise ShapeError(
+                f"{self.label}: input must have {self.multiplier.shape[0]} channels, got {shape}; fit its "
+                "multiplier."
+            )
         return shape
 
     def apply(self, x: Array, weight: Array | None = None) -> Array:

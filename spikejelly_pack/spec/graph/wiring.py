@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import ShapeError
-from .base import Op, Shape, Signal, register
+from .base import Op, Shape, Signal, integer, register
 
-__all__ = ["Add", "Concat", "Delay", "Flatten"]
+__all__ = ["MAX_DELAY", "Add", "Concat", "Delay", "Flatten"]
+
+
+MAX_DELAY = 1 << 12  # windows; far deeper than any network, and small enough to allocate
 
 
 @register("add")
@@ -23,7 +26,9 @@ class Add(Op):
 
     def output_shape(self, *shapes: Shape) -> Shape:
         if len(set(shapes)) != 1:
-            raise ShapeError(f"{self.label}: inputs must have one shape, got {', '.join(map(str, shapes))}.")
+            raise ShapeError(
+                f"{self.label}: inputs must have one shape, got {', '.join(map(str, shapes))}; fit them."
+            )
         return shapes[0]
 
 
@@ -37,7 +42,9 @@ class Concat(Op):
     def output_shape(self, *shapes: Shape) -> Shape:
         if len({shape[1:] for shape in shapes}) != 1:
             raise ShapeError(
-                f"{self.label}: inputs must agree in all axes but the channels, got {', '.join(map(str, shapes))}."
+                f"{self.label}: inputs must agree in all axes but the channels, got "
+                f"{', '.join(map(str, shapes))}; "
+                "fit them."
             )
         return (sum(shape[0] for shape in shapes), *shapes[0][1:])
 
@@ -64,8 +71,9 @@ class Delay(Op):
     emits: ClassVar[Signal | None] = Signal.SPIKES
 
     def check(self) -> None:
-        if isinstance(self.windows, bool) or not isinstance(self.windows, int) or self.windows < 1:
-            raise ShapeError(f"{self.label}: windows must be an integer >= 1, got {self.windows!r}.")
+        remedy = "delay by the nodes the other branch passes"
+        windows = integer(self.label, "windows", self.windows, 1, MAX_DELAY, remedy)
+        object.__setattr__(self, "windows", windows)
 
     def output_shape(self, *shapes: Shape) -> Shape:
         return shapes[0]
