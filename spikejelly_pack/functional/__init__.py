@@ -1,5 +1,7 @@
 """Explicit-state functions of SpikePack: pure, no module state, every tensor passed in and handed back."""
 
+from __future__ import annotations
+
 from ..spec.parameters import NeuronParameters
 from .codes import decode, pack, spikepack_code, unpack
 from .readout import decode_output

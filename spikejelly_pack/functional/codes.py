@@ -16,10 +16,12 @@ _INTEGERS = (torch.uint8, torch.uint16, torch.int8, torch.int16, torch.int32, to
 
 def code_dtype(time_steps: int, signed: bool = False) -> torch.dtype:
     """Smallest torch dtype of a code: uint8 / uint16, signed int8 / int16 / int32."""
-    return getattr(torch, bits.code_dtype(time_steps, signed).name)  # type: ignore[no-any-return]
+    return getattr(torch, bits.code_dtype(time_steps, signed).name)
 
 
-def spikepack_code(start: torch.Tensor, theta: torch.Tensor | float, params: NeuronParameters) -> torch.Tensor:
+def spikepack_code(
+    start: torch.Tensor, theta: torch.Tensor | float, params: NeuronParameters
+) -> torch.Tensor:
     """Integer code ``P`` of each membrane: T digits in one word, most significant first.
 
     Args:
@@ -35,7 +37,9 @@ def spikepack_code(start: torch.Tensor, theta: torch.Tensor | float, params: Neu
         DtypeError: ``start`` is not floating point or holds NaN, which no integer can express.
     """
     if not start.is_floating_point():
-        raise DtypeError(f"spikepack_code: start must be floating point, got {start.dtype}; convert it first.")
+        raise DtypeError(
+            f"spikepack_code: start must be floating point, got {start.dtype}; convert it first."
+        )
     start = start.detach().to(ops.compute_dtype(start.dtype))
     threshold = torch.as_tensor(theta, dtype=start.dtype, device=start.device).detach()
     code = ops.signed_code(start, threshold, params)
@@ -66,7 +70,7 @@ def pack(digits: torch.Tensor, signed: bool = False) -> torch.Tensor:
         allowed = "-1, 0 or 1" if signed else "0 or 1"
         raise DtypeError(f"pack: digits must be {allowed}, got other values; pass the spikes of one node.")
     code = equations.charge(wide.unbind(0), 2)
-    return code.to(code_dtype(digits.shape[0], signed))  # type: ignore[no-any-return]
+    return code.to(code_dtype(digits.shape[0], signed))
 
 
 def _wide(codes: torch.Tensor, steps: int, owner: str) -> torch.Tensor:
@@ -75,7 +79,7 @@ def _wide(codes: torch.Tensor, steps: int, owner: str) -> torch.Tensor:
     wide = codes.to(torch.int64)
     if wide.numel() and int(wide.abs().max()) >= 1 << steps:
         raise DtypeError(
-            f"{owner}: codes must fit {steps} digits, got magnitude {int(wide.abs().max())}; raise time_steps."
+            f"{owner}: codes must fit {steps} digits, got {int(wide.abs().max())}; raise time_steps."
         )
     return wide
 

@@ -50,7 +50,7 @@ class SpikePackState(NamedTuple):
 def _start(potential: torch.Tensor, carry: torch.Tensor | None, params: NeuronParameters) -> torch.Tensor:
     if carry is None or params.leak == 0.0:
         return potential
-    return equations.carry_start(potential, params.leak, carry)  # type: ignore[no-any-return]
+    return equations.carry_start(potential, params.leak, carry)
 
 
 def _close(start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters) -> torch.Tensor | None:
@@ -208,12 +208,12 @@ def _end_window(
 def residual_membrane(start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters) -> torch.Tensor:
     """Membrane left by the last soft reset of a window that started from ``v_0`` (no gradient)."""
     theta = theta.to(start.dtype)
-    return equations.residual(start, theta, ops.fire(start, theta, params))  # type: ignore[no-any-return]
+    return equations.residual(start, theta, ops.fire(start, theta, params))
 
 
 @torch.no_grad()
 def membrane_sequence(start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters) -> torch.Tensor:
-    """Membranes ``[T*W, N, *]`` after the soft reset of each digit, from ``v_0`` of W windows ``[W, N, *]``."""
+    """Membranes ``[T*W, N, *]`` after each digit's soft reset, from ``v_0`` of W windows ``[W, N, *]``."""
     theta = theta.to(start.dtype)
     _, emitted = ops.split_code(ops.signed_code(start, theta, params), params)
     steps = [equations.residual(start, theta, ops.decode_code(code, params)) for code in emitted]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
+from spikingjelly.activation_based import base
 from torch import nn
 
 from ..spec.errors import UnsupportedError
@@ -14,7 +16,7 @@ __all__ = ["set_form"]
 
 
 def set_form(net: nn.Module, form: str) -> nn.Module:
-    """Put every :class:`SpikePackNode` of ``net`` into a form, in place.
+    """Put every node of ``net``, and every layer that depends on the form, into a form, in place.
 
     The step mode stays as it is: in mode ``"m"`` the packed form takes ``[W, N, *]`` (one entry per
     window) and the serial form ``[T*W, N, *]``. A builder that repeats its image ``T`` times by itself
@@ -39,10 +41,14 @@ def set_form(net: nn.Module, form: str) -> nn.Module:
             f"set_form: net must hold at least one SpikePackNode, got {type(net).__name__} without any; "
             "build it with spiking_neuron=SpikePackNode or convert it first."
         )
-    for node in nodes.values():
-        node.check_window_boundary("form")
-    for node in nodes.values():
-        node.form = form
+    formed: list[Any] = [module for module in net.modules() if _has_form(module)]
+    if any(module.phase and module.form != form for module in formed):
+        raise UnsupportedError(
+            f"set_form: form must not change inside a window, got {form!r} after part of its time steps; "
+            "finish the window or call functional.reset_net(net) first."
+        )
+    for module in formed:
+        module.form = form
     for module in net.modules():
         _set_repeats(module, form)
     scaled = [name or "net" for name, node in nodes.items() if node.scale_output]
@@ -55,10 +61,15 @@ def set_form(net: nn.Module, form: str) -> nn.Module:
     return net
 
 
+def _has_form(module: nn.Module) -> bool:
+    # Nodes, and layers that look at whole windows: a property ``form`` beside a memory ``phase``.
+    return isinstance(module, base.MemoryModule) and isinstance(getattr(type(module), "form", None), property)
+
+
 def _set_repeats(module: nn.Module, form: str) -> None:
     repeats = vars(module).get("T")
     if isinstance(module, SpikePackNode) or not isinstance(repeats, int) or isinstance(repeats, bool):
         return
     steps = [child.time_steps for child in module.modules() if isinstance(child, SpikePackNode)]
     if steps:
-        module.T = 1 if form == "packed" else max(steps)  # type: ignore[assignment]
+        vars(module)["T"] = 1 if form == "packed" else max(steps)

@@ -169,8 +169,8 @@ class SpikePackNode(ThresholdMixin, BaseNode):
 
     def _clear_pipeline(self) -> None:
         # Digits of another form's window must not come out later; the carry belongs to every form.
-        fresh = SpikePackState(v=self.v, carry=self.carry)._asdict()
-        self._memories.update({name: fresh[name] for name in self._memories})
+        kept = {name: self._memories[name] for name in ("v", "carry")}
+        self._memories.update(SpikePackState(**kept)._asdict())
 
     # -- forward ------------------------------------------------------------------------------------
 
@@ -183,8 +183,8 @@ class SpikePackNode(ThresholdMixin, BaseNode):
         return functional.spikepack_code(u, self._theta_for(u, 0), self.params)
 
     def materialize_states(
-        self, inputs: tuple[torch.Tensor, ...], states: tuple[object, ...], step_mode: str
-    ) -> tuple[object, ...]:
+        self, inputs: tuple[torch.Tensor, ...], states: tuple[Any, ...], step_mode: str
+    ) -> tuple[Any, ...]:
         """Check the input against the state and move the state to its device and dtype.
 
         Raises:
@@ -193,11 +193,15 @@ class SpikePackNode(ThresholdMixin, BaseNode):
         """
         x = inputs[0]
         if not x.is_floating_point():
-            raise DtypeError(f"SpikePackNode: the input must be floating point, got {x.dtype}; convert it first.")
+            raise DtypeError(
+                f"SpikePackNode: the input must be floating point, got {x.dtype}; convert it first."
+            )
         if self.nan_policy == "raise":
             _raise_on_nan(x)
         if step_mode == "m" and x.ndim < 1:
-            raise ShapeError("SpikePackNode: the multi-step input must be [T, N, *], got a scalar; add the time axis.")
+            raise ShapeError(
+                "SpikePackNode: the input must be [T, N, *] in multi-step mode, got a scalar; add an axis."
+            )
         shape = x.shape[1:] if step_mode == "m" else x.shape
         state = SpikePackState(*states)
         if self.form == "packed" or step_mode == "m":
@@ -209,16 +213,16 @@ class SpikePackNode(ThresholdMixin, BaseNode):
             if isinstance(value, torch.Tensor):
                 if value.shape != shape:
                     raise ShapeError(
-                        f"SpikePackNode: the input's shape must not change while a state is kept, got {tuple(shape)} "
-                        f"after {tuple(value.shape)}; call reset_net first."
+                        f"SpikePackNode: the input's shape must not change while a state is kept, got "
+                        f"{tuple(shape)} after {tuple(value.shape)}; call reset_net first."
                     )
                 value = value.to(device=x.device, dtype=dtype)
             placed.append(value)
         return tuple(placed)
 
     def single_step_functional_forward(
-        self, inputs: tuple[torch.Tensor, ...], states: tuple[object, ...], **kwargs: object
-    ) -> tuple[tuple[torch.Tensor, ...], tuple[object, ...]]:
+        self, inputs: tuple[torch.Tensor, ...], states: tuple[Any, ...], **_: Any
+    ) -> tuple[tuple[torch.Tensor, ...], tuple[Any, ...]]:
         """One call in step mode ``"s"``: a time step (serial) or a window (packed), states explicit."""
         x, state = inputs[0], SpikePackState(*states)
         theta = self._theta_for(x, 0)
@@ -232,8 +236,8 @@ class SpikePackNode(ThresholdMixin, BaseNode):
         return (out,), tuple(state)
 
     def multi_step_functional_forward(
-        self, inputs: tuple[torch.Tensor, ...], states: tuple[object, ...], **kwargs: object
-    ) -> tuple[tuple[torch.Tensor, ...], tuple[object, ...]]:
+        self, inputs: tuple[torch.Tensor, ...], states: tuple[Any, ...], **_: Any
+    ) -> tuple[tuple[torch.Tensor, ...], tuple[Any, ...]]:
         """One call in step mode ``"m"``: W windows, states explicit."""
         out, state, _, _ = self._sequence(inputs[0], SpikePackState(*states))
         return (out,), tuple(state)
@@ -241,7 +245,7 @@ class SpikePackNode(ThresholdMixin, BaseNode):
     def _sequence(
         self, x_seq: torch.Tensor, state: SpikePackState
     ) -> tuple[torch.Tensor, SpikePackState, torch.Tensor, torch.Tensor]:
-        """Output and new state of W windows, with the threshold and the membranes ``v_0`` they started from."""
+        """Output and new state of W windows, with the threshold and the membranes ``v_0``."""
         theta = self._theta_for(x_seq, 1)
         if self.form == "serial":
             out, carry, start = functional.spikepack_multi_step(x_seq, state.carry, theta, self.params)
@@ -258,11 +262,11 @@ class SpikePackNode(ThresholdMixin, BaseNode):
         # Without leak the packed form is stateless; keeping v there would cost a tensor per node.
         return self.store_v_seq or self.params.leak > 0.0
 
-    def multi_step_forward(self, x_seq: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def multi_step_forward(self, x_seq: torch.Tensor, *_args: Any, **_kwargs: Any) -> torch.Tensor:
         """W windows in one call; with ``store_v_seq`` the membranes after each soft reset go to ``v_seq``."""
         states = self.materialize_states((x_seq,), tuple(self._memories.values()), "m")
         out, state, theta, start = self._sequence(x_seq, SpikePackState(*states))
-        self._memories.update(zip(self._memories, state, strict=True))
+        self._memories.update(state._asdict())
         if self.store_v_seq:
             keep = functional.residual_membrane if self.form == "packed" else functional.membrane_sequence
             self.v_seq = keep(start, theta, self.params)
@@ -273,17 +277,18 @@ class SpikePackNode(ThresholdMixin, BaseNode):
         p = self.params
         threshold = f"{self._number}" if self.theta is None else f"theta{tuple(self.theta.shape)}"
         return (
-            f"time_steps={p.time_steps}, tau={p.tau}, v_threshold={threshold}, leak={p.leak}, carry={p.carry}, "
-            f"signed={p.signed}, rounding={p.rounding}, form={self.form}, step_mode={self.step_mode}"
+            f"time_steps={p.time_steps}, tau={p.tau}, v_threshold={threshold}, leak={p.leak}, "
+            f"carry={p.carry}, signed={p.signed}, rounding={p.rounding}, "
+            f"form={self.form}, step_mode={self.step_mode}"
         )
 
 
 def _raise_on_nan(x: torch.Tensor) -> None:
     text = (
-        "SpikePackNode: the input must not hold NaN with nan_policy='raise', got NaN; mend the layer before it "
-        "or choose nan_policy='propagate'."
+        "SpikePackNode: the input must not hold NaN with nan_policy='raise', got NaN; mend the layer before "
+        "it or choose nan_policy='propagate'."
     )
     if torch.compiler.is_compiling():
-        torch._assert_async(~x.isnan().any(), text)
+        torch.ops.aten._assert_async.msg(~x.isnan().any(), text)
     elif bool(x.isnan().any()):
         raise DtypeError(text)

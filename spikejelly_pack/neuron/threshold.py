@@ -14,7 +14,14 @@ from .. import ops
 from ..spec.errors import ParameterError, ShapeError
 from ..spec.parameters import NeuronParameters
 
-__all__ = ["MIN_THRESHOLD", "ThresholdMixin", "ThresholdValue", "check_integer", "check_threshold", "positive"]
+__all__ = [
+    "MIN_THRESHOLD",
+    "ThresholdMixin",
+    "ThresholdValue",
+    "check_integer",
+    "check_threshold",
+    "positive",
+]
 
 LEARNABLE = (False, True, "tensor", "channel")
 
@@ -24,19 +31,21 @@ ThresholdValue = float | Sequence[float] | torch.Tensor
 MIN_THRESHOLD = 2.0**-20
 
 
-def check_integer(name: str, value: object, low: int | None) -> int:
+def check_integer(name: str, value: Any, low: int | None) -> int:
     """Return ``value`` as an ``int`` not below ``low``, or raise :class:`ParameterError` naming it."""
     try:
-        number = operator.index(value)  # type: ignore[arg-type]
+        number = operator.index(value)
     except TypeError:
-        number = None  # type: ignore[assignment]
+        number = None
     if number is None or isinstance(value, bool) or (low is not None and number < low):
         bound = "" if low is None else f" >= {low}"
-        raise ParameterError(f"SpikePackNode: {name} must be an integer{bound}, got {value!r}; pass a whole number.")
+        raise ParameterError(
+            f"SpikePackNode: {name} must be an integer{bound}, got {value!r}; pass a whole number."
+        )
     return number
 
 
-def check_threshold(value: object, owner: str = "SpikePackNode") -> float | torch.Tensor:
+def check_threshold(value: Any, owner: str = "SpikePackNode") -> float | torch.Tensor:
     """Return a positive finite number, or a tensor ``[]`` or ``[C]`` of such.
 
     Raises:
@@ -49,13 +58,15 @@ def check_threshold(value: object, owner: str = "SpikePackNode") -> float | torc
             tensor = tensor.to(torch.get_default_dtype())
         if tensor.ndim > 1 or tensor.numel() == 0:
             raise ParameterError(
-                f"{owner}: v_threshold must be a number or one-dimensional, got shape {tuple(tensor.shape)}; {remedy}."
+                f"{owner}: v_threshold must be a number or [C], got shape {tuple(tensor.shape)}; {remedy}."
             )
         if not bool(((tensor > 0) & tensor.isfinite()).all()):
-            raise ParameterError(f"{owner}: v_threshold must be positive and finite, got {tensor.tolist()}; {remedy}.")
+            raise ParameterError(
+                f"{owner}: v_threshold must be positive and finite, got {tensor.tolist()}; {remedy}."
+            )
         return tensor
     try:
-        number = float(value)  # type: ignore[arg-type]
+        number = float(value)
     except (TypeError, ValueError):
         number = math.nan
     if isinstance(value, bool) or not (math.isfinite(number) and number > 0):
@@ -96,30 +107,30 @@ class ThresholdMixin(nn.Module):
     params: NeuronParameters
     channels: int | None
     channel_dim: int
-    theta: torch.Tensor | None
+    theta: Any
     _number: float
 
     def _init_threshold(self, value: float | torch.Tensor, learnable: bool | str) -> None:
-        if isinstance(learnable, int | str) and learnable not in LEARNABLE or not isinstance(learnable, bool | str):
+        if not isinstance(learnable, bool | str) or learnable not in LEARNABLE:
             raise ParameterError(
                 "SpikePackNode: learnable_threshold must be False, True, 'tensor' or 'channel', "
                 f"got {learnable!r}; choose one of these."
             )
-        given = isinstance(value, torch.Tensor) and value.ndim == 1
-        if given:
-            size = value.shape[0]  # type: ignore[union-attr]
+        if isinstance(value, torch.Tensor) and value.ndim == 1:
+            size = value.shape[0]
             if self.channels not in (None, size):
                 raise ParameterError(
-                    f"SpikePackNode: channels must equal the {size} values of v_threshold, got {self.channels}; "
+                    f"SpikePackNode: channels must be {size} as v_threshold has values, got {self.channels}; "
                     "leave channels out."
                 )
             self.channels = size
         self.per_channel = learnable != "tensor" and (learnable == "channel" or self.channels is not None)
         if not self.per_channel and self.channels is not None:
             raise ParameterError(
-                f"SpikePackNode: channels must be None with learnable_threshold='tensor', got {self.channels}; "
+                f"SpikePackNode: channels must be None for one learned threshold, got {self.channels}; "
                 "use learnable_threshold='channel'."
             )
+        self.learnable_threshold = learnable
         store = make_store(value, bool(learnable), self.per_channel, self.channels)
         if isinstance(store, nn.Parameter):
             self.register_parameter("theta", store)
@@ -133,23 +144,26 @@ class ThresholdMixin(nn.Module):
         """Positive threshold ``[]`` or ``[C]``, differentiable with respect to a learned ``theta``."""
         if self.theta is None:
             return torch.tensor(self._number)
-        return positive(self.theta) if isinstance(self.theta, nn.Parameter) else self.theta
+        return positive(self.theta) if self.learnable_threshold else self.theta
 
     @property
     def v_threshold(self) -> float | torch.Tensor:
         """The threshold as a number where it is one constant, else :attr:`threshold` without gradient."""
-        return self._number if self._buffers.get("theta", self._parameters.get("theta")) is None else self.threshold.detach()
+        return self._number if self._stored is None else self.threshold.detach()
 
     @v_threshold.setter
     def v_threshold(self, value: ThresholdValue) -> None:
         checked = check_threshold(value)
-        stored = self.__dict__.get("_buffers", {}).get("theta"), self.__dict__.get("_parameters", {}).get("theta")
-        current = stored[0] if stored[1] is None else stored[1]
-        if current is None:
+        if self._stored is None:
             self._number = float(checked)
-        else:
-            with torch.no_grad():
-                current.copy_(torch.as_tensor(checked))
+            return
+        with torch.no_grad():
+            self._stored.copy_(torch.as_tensor(checked))
+
+    @property
+    def _stored(self) -> torch.Tensor | None:
+        # Also asked while the base class is being built, before there is a theta.
+        return self._parameters.get("theta", self._buffers.get("theta"))
 
     def _theta_for(self, x: torch.Tensor, lead: int) -> torch.Tensor:
         """Threshold shaped to broadcast to ``x``, whose first ``lead`` axes precede ``[N, *]``."""
@@ -158,7 +172,7 @@ class ThresholdMixin(nn.Module):
             return torch.full((), self._number, dtype=dtype, device=x.device)
         self._infer_channels(x, lead)
         theta = self.threshold.to(dtype)
-        if isinstance(self.theta, nn.Parameter) and torch.is_grad_enabled():
+        if self.learnable_threshold and torch.is_grad_enabled():
             theta = ops.scale_gradient(theta, self._lsq_scale(x, lead))
         if not self.per_channel:
             return theta
@@ -166,8 +180,8 @@ class ThresholdMixin(nn.Module):
         dim = self.channel_dim + (sample if self.channel_dim < 0 else 0)
         if not 0 <= dim < sample or x.shape[lead + dim] != theta.shape[0]:
             raise ShapeError(
-                f"SpikePackNode: the input must have {theta.shape[0]} channels at dimension {self.channel_dim} of "
-                f"[N, *], got shape {tuple(x.shape[lead:])}; set channels or channel_dim to match."
+                f"SpikePackNode: the input must have {theta.shape[0]} channels at dimension "
+                f"{self.channel_dim} of [N, *], got shape {tuple(x.shape[lead:])}; set channels or channel_dim to match."
             )
         return theta.view((-1,) + (1,) * (sample - 1 - dim))
 
@@ -177,21 +191,26 @@ class ThresholdMixin(nn.Module):
         shape = x.shape[lead:]
         if not -len(shape) <= self.channel_dim < len(shape):
             raise ShapeError(
-                f"SpikePackNode: the first input must have channels at dimension {self.channel_dim} of [N, *], "
-                f"got shape {tuple(shape)}; set channel_dim."
+                f"SpikePackNode: the first input must have channels at dimension {self.channel_dim} of "
+                f"[N, *], got shape {tuple(shape)}; set channel_dim."
             )
-        self.channels = int(shape[self.channel_dim])
-        self.theta.data = self.theta.data.expand(self.channels).clone()
+        self._set_channels(int(shape[self.channel_dim]))
+
+    def _set_channels(self, channels: int) -> None:
+        # The same Parameter object grows, so an optimizer built before the first forward keeps it.
+        self.channels = channels
+        self.theta.data = self.theta.data.expand(channels).clone()
 
     def _lsq_scale(self, x: torch.Tensor, lead: int) -> float:
         elements = math.prod(x.shape[lead + 1 :])
         sharing = elements // self.theta.numel() if self.per_channel else elements
         return 1.0 / math.sqrt(max(sharing, 1) * self.params.max_code)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
         # A node whose channels are not known yet takes them from the file.
         stored = state_dict.get(prefix + "theta")
-        if self.per_channel and self.channels is None and stored is not None and self.theta is not None:
-            self.channels = stored.numel()
-            self.theta.data = self.theta.data.expand(self.channels).clone()
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        if self.per_channel and self.channels is None and stored is not None:
+            self._set_channels(stored.numel())
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

@@ -1,6 +1,10 @@
-"""Differentiable operations of SpikePack in plain torch: forward from :mod:`spikejelly_pack.spec.equations`,
-backward from :mod:`spikejelly_pack.spec.gradients`. ``torch.compile`` traces through them and fuses them.
+"""Differentiable operations of SpikePack in plain torch.
+
+Forward from :mod:`spikejelly_pack.spec.equations`, backward from :mod:`spikejelly_pack.spec.gradients`;
+``torch.compile`` traces through them and fuses them.
 """
+
+from __future__ import annotations
 
 from .carry import window_carry
 from .charge import charge_windows

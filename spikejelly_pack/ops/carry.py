@@ -23,16 +23,17 @@ class _Carry(torch.autograd.Function):
     def forward(
         start: torch.Tensor, decoded: torch.Tensor, theta: torch.Tensor, params: NeuronParameters
     ) -> torch.Tensor:
-        return equations.clamp_symmetric(_unclamped(start, decoded, theta, params), theta)  # type: ignore[no-any-return]
+        return equations.clamp_symmetric(_unclamped(start, decoded, theta, params), theta)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         start, decoded, theta, params = inputs
         ctx.params, ctx.learnable = params, theta.requires_grad
         ctx.save_for_backward(start, decoded, theta)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Any, ...]:
+        (grad,) = grad_outputs
         start, decoded, theta = ctx.saved_tensors
         params = ctx.params
         membrane = params.carry == "membrane"
@@ -59,4 +60,4 @@ def window_carry(
         theta: Positive threshold, broadcastable.
         params: Constants; ``carry`` picks the residual or the membrane.
     """
-    return _Carry.apply(start, decoded.detach(), theta, params)  # type: ignore[no-any-return]
+    return _Carry.apply(start, decoded.detach(), theta, params)

@@ -20,11 +20,12 @@ class _Charge(torch.autograd.Function):
         return _charge(currents, params)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.params = inputs[1]
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Any, ...]:
+        (grad,) = grad_outputs
         params = ctx.params
         share = grad / params.weight_sum
         return torch.stack([share * weight for weight in params.weights], dim=1), None
@@ -32,7 +33,7 @@ class _Charge(torch.autograd.Function):
 
 def _charge(currents: torch.Tensor, params: NeuronParameters) -> torch.Tensor:
     total = equations.charge(currents.unbind(1), params.tau)
-    return total / total.new_full((), params.weight_sum)  # type: ignore[no-any-return]
+    return total / total.new_full((), params.weight_sum)
 
 
 def charge_windows(currents: torch.Tensor, params: NeuronParameters) -> torch.Tensor:
@@ -42,4 +43,4 @@ def charge_windows(currents: torch.Tensor, params: NeuronParameters) -> torch.Te
     """
     if not (torch.is_grad_enabled() and currents.requires_grad):
         return _charge(currents, params)
-    return _Charge.apply(currents, params)  # type: ignore[no-any-return]
+    return _Charge.apply(currents, params)

@@ -28,13 +28,14 @@ class _FireFixed(torch.autograd.Function):
         return _value(start, theta, params, scaled)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         start, theta, params, scaled = inputs
         ctx.scaled = scaled
         ctx.save_for_backward(gradients.inside_window(start, theta, params.signed), theta)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Any, ...]:
+        (grad,) = grad_outputs
         inside, theta = ctx.saved_tensors
         return gradients.start_gradient(grad, inside, theta, ctx.scaled), None, None, None
 
@@ -49,13 +50,13 @@ class _FireLearnable(torch.autograd.Function):
         return _value(start, theta, params, scaled)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-        start, theta, params, scaled = inputs
-        ctx.params, ctx.scaled = params, scaled
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        start, theta, ctx.params, ctx.scaled = inputs
         ctx.save_for_backward(start, theta, output)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Any, ...]:
+        (grad,) = grad_outputs
         start, theta, output = ctx.saved_tensors
         inside = gradients.inside_window(start, theta, ctx.params.signed)
         if ctx.scaled:
@@ -85,5 +86,5 @@ def fire(
     if not torch.is_grad_enabled() or not (start.requires_grad or theta.requires_grad):
         return _value(start, theta, params, scaled)
     if theta.requires_grad:
-        return _FireLearnable.apply(start, theta, params, scaled)  # type: ignore[no-any-return]
-    return _FireFixed.apply(start, theta, params, scaled)  # type: ignore[no-any-return]
+        return _FireLearnable.apply(start, theta, params, scaled)
+    return _FireFixed.apply(start, theta, params, scaled)

@@ -13,29 +13,30 @@ __all__ = ["refuse_gradient", "scale_gradient"]
 
 class _Scale(torch.autograd.Function):
     @staticmethod
-    def forward(value: torch.Tensor, factor: float) -> torch.Tensor:
+    def forward(value: torch.Tensor, _factor: float) -> torch.Tensor:
         return value.clone()
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.factor = inputs[1]
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Any, ...]:
+        (grad,) = grad_outputs
         return grad * ctx.factor, None
 
 
 class _Refuse(torch.autograd.Function):
     @staticmethod
-    def forward(value: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
+    def forward(value: torch.Tensor, _source: torch.Tensor) -> torch.Tensor:
         return value.clone()
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         return None
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Any, ...]:
         raise UnsupportedError(
             "SpikePackNode: the single-step serial form has no gradient, got a backward pass through it; "
             "train in packed or multi-step form."
@@ -44,11 +45,11 @@ class _Refuse(torch.autograd.Function):
 
 def scale_gradient(value: torch.Tensor, factor: float) -> torch.Tensor:
     """``value`` unchanged, its gradient times ``factor`` (LSQ, arXiv 1902.08153)."""
-    return _Scale.apply(value, factor)  # type: ignore[no-any-return]
+    return _Scale.apply(value, factor)
 
 
 def refuse_gradient(value: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
     """``value``, joined to the graph of ``source`` so that a backward pass raises instead of giving zeros."""
     if not (torch.is_grad_enabled() and source.requires_grad):
         return value
-    return _Refuse.apply(value, source)  # type: ignore[no-any-return]
+    return _Refuse.apply(value, source)

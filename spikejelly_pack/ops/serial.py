@@ -24,13 +24,14 @@ class _FireSerial(torch.autograd.Function):
         return _digits(start, theta, params)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         start, theta, params = inputs
         ctx.params, ctx.learnable = params, theta.requires_grad
         ctx.save_for_backward(start, theta)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Any, ...]:
+        (grad,) = grad_outputs
         start, theta = ctx.saved_tensors
         params = ctx.params
         decoded_grad = gradients.digit_gradient(grad.unbind(1), params.weights, params.weight_sum)
@@ -50,4 +51,4 @@ def fire_serial(start: torch.Tensor, theta: torch.Tensor, params: NeuronParamete
     """
     if not torch.is_grad_enabled() or not (start.requires_grad or theta.requires_grad):
         return _digits(start, theta, params)
-    return _FireSerial.apply(start, theta, params)  # type: ignore[no-any-return]
+    return _FireSerial.apply(start, theta, params)

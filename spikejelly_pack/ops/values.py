@@ -45,7 +45,7 @@ def signed_code(start: torch.Tensor, theta: torch.Tensor, params: NeuronParamete
 
 
 def split_code(code: torch.Tensor, params: NeuronParameters) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Digits of a float code, and its leading digits as codes, each a list of T tensors, most significant first.
+    """Digits of a float code, and its leading digits as codes: two lists of T, most significant first.
 
     Prefix t is the code with the digits after t set to zero: what has been emitted by step t.
     """
@@ -64,4 +64,4 @@ def decode_code(code: torch.Tensor, params: NeuronParameters) -> torch.Tensor:
     if params.tau == 2.0:
         return code / _constant(params.weight_sum, code)
     digits, _ = split_code(code, params)
-    return equations.decode_digits(digits, params.weights, _constant(params.weight_sum, code))  # type: ignore[no-any-return, arg-type]
+    return equations.decode_digits(digits, params.weights, _constant(params.weight_sum, code))

@@ -37,7 +37,9 @@ def pack(digits: npt.ArrayLike, signed: bool = False) -> IntArray:
     """
     array = np.asarray(digits)
     if array.ndim == 0 or not 1 <= array.shape[0] <= 16:
-        raise ShapeError(f"pack: digits must have 1..16 time steps on the first axis, got shape {array.shape}.")
+        raise ShapeError(
+            f"pack: digits must have 1..16 time steps on the first axis, got shape {array.shape}."
+        )
     low = -1 if signed else 0
     if not np.isin(array, np.arange(low, 2)).all():
         raise DtypeError(f"pack: digits must be {'-1, 0 or 1' if signed else '0 or 1'}, got other values.")

@@ -11,14 +11,15 @@ Source: SpikePack, arXiv 2501.14484. The comparison is ``>=``: a strict one miss
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from itertools import pairwise
+from typing import Any
 
 __all__ = [
     "carry_start",
     "charge",
     "charge_step",
-    "code_prefixes",
     "clamp_symmetric",
+    "code_prefixes",
     "decode_digits",
     "digits_of_prefixes",
     "fire_digit",
@@ -30,12 +31,10 @@ __all__ = [
     "scaled_weights",
 ]
 
-Array = TypeVar("Array")
 
-
-def least_significant(theta: Array, weight_sum: float) -> Array:
+def least_significant(theta: Any, weight_sum: Any) -> Any:
     """LSB ``theta_T = theta / Q``: one IEEE division, in this order in every provider."""
-    return theta / weight_sum  # type: ignore[operator,no-any-return]
+    return theta / weight_sum
 
 
 def scaled_weights(weights: Sequence[float], lsb: Any) -> list[Any]:
@@ -44,7 +43,7 @@ def scaled_weights(weights: Sequence[float], lsb: Any) -> list[Any]:
 
 
 def charge_step(accumulator: Any, current: Any, tau: Any) -> Any:
-    """One time step of leaky integration, ``a <- tau * a + x[t]`` (exact in integers for tau = 2)."""
+    """Leaky integration over one time step (exact in integers for tau = 2): ``a <- tau * a + x[t]``."""
     return tau * accumulator + current
 
 
@@ -99,7 +98,7 @@ def fire_digits(membrane: Any, thresholds: Iterable[Any]) -> tuple[list[Any], An
     return spikes, membrane
 
 
-def decode_digits(digits: Iterable[Any], weights: Sequence[float], weight_sum: float) -> Any:
+def decode_digits(digits: Iterable[Any], weights: Sequence[float], weight_sum: Any) -> Any:
     """Decoded value ``d(s) = sum_t q_t s[t] / Q``, in [0, 1] (signed: [-1, 1])."""
     total: Any = None
     for digit, weight in zip(digits, weights, strict=True):
@@ -117,7 +116,7 @@ def code_prefixes(magnitude: Any, time_steps: int, floor: Callable[[Any], Any]) 
 
 def digits_of_prefixes(prefixes: Sequence[Any]) -> list[Any]:
     """Digits ``s[t]`` of a code from its :func:`code_prefixes`, most significant first."""
-    return [prefixes[0]] + [now - 2 * before for before, now in zip(prefixes, prefixes[1:], strict=False)]
+    return [prefixes[0]] + [now - 2 * before for before, now in pairwise(prefixes)]
 
 
 def residual(start: Any, theta: Any, decoded: Any) -> Any:

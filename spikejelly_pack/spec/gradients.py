@@ -63,7 +63,7 @@ def carry_slope(unclamped: Any, theta: Any, inside: Any, membrane: bool) -> Any:
 def carry_theta_slope(
     start: Any, unclamped: Any, theta: Any, decoded: Any, inside: Any, above: Any, membrane: bool
 ) -> Any:
-    """``d r / d theta``: the clamp's sign where ``r`` was clamped; else 0 (membrane) or minus that of ``theta * d``."""
+    """``d r / d theta``: the sign of the clamp where it holds, else that of ``-theta * d`` (membrane: 0)."""
     high, low = unclamped > theta, unclamped < -theta
     clamped = high * 1 - low * 1
     if membrane:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from dataclasses import dataclass, field
+from typing import Any
 
 from .errors import ParameterError
 
@@ -15,10 +16,10 @@ ROUNDINGS = ("round_half_up", "floor")
 CARRIES = ("residual", "membrane")
 
 
-def check_time_steps(value: object, owner: str = "SpikePackNode") -> int:
+def check_time_steps(value: Any, owner: str = "SpikePackNode") -> int:
     """Return ``value`` as an ``int`` in 1..16 or raise :class:`ParameterError` naming ``owner``."""
     try:
-        steps = operator.index(value)  # type: ignore[arg-type]
+        steps = operator.index(value)
     except TypeError:
         steps = int(value) if isinstance(value, float) and value.is_integer() else 0
     if isinstance(value, bool) or not 1 <= steps <= MAX_TIME_STEPS:
@@ -29,9 +30,9 @@ def check_time_steps(value: object, owner: str = "SpikePackNode") -> int:
     return steps
 
 
-def _check_real(owner: str, name: str, value: object, requirement: str) -> float:
+def _check_real(owner: str, name: str, value: Any, requirement: str) -> float:
     try:
-        number = float(value)  # type: ignore[arg-type]
+        number = float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
@@ -77,7 +78,9 @@ class NeuronParameters:
         object.__setattr__(self, "time_steps", check_time_steps(self.time_steps, owner))
         tau = _check_real(owner, "tau", self.tau, "in (1, 2]")
         if not 1.0 < tau <= 2.0:
-            raise ParameterError(f"{owner}: tau must be in (1, 2], got {self.tau!r}; tau = 2 gives binary digits.")
+            raise ParameterError(
+                f"{owner}: tau must be in (1, 2], got {self.tau!r}; tau = 2 gives binary digits."
+            )
         object.__setattr__(self, "tau", tau)
         leak = _check_real(owner, "leak", self.leak, "in [0, 1]")
         if not 0.0 <= leak <= 1.0:
