@@ -1,0 +1,182 @@
+"""From the integer network to connected Lava Processes: one rule per kind of operation.
+
+A value of the network is a list of Lava out-ports that sum up (usually one): an ``add`` is several
+connections on one in-port, as on neuromorphic hardware. Tensors travel with their axes reversed (``C H
+W`` as ``W H C``), Lava's own order for images.
+
+Timing: every synapse takes one time step, everything else none, so that all populations share one
+phase and a layer costs exactly one window (see :mod:`lava_bridge.processes.neuron`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from spikejelly_pack.spec.errors import UnsupportedError
+from spikejelly_pack.spec.graph import Input, Network, Neuron, Op
+from spikejelly_pack.spec.graph.base import Array
+
+from .processes.endpoints import Sink, Source
+from .processes.wiring import Relay
+from .recording import Recorder
+
+__all__ = ["RULES", "Assembly", "Value", "assemble", "connect", "lava_shape", "rule"]
+
+Value = list[Any]
+Rule = Callable[["Assembly", Any, list[Value]], Value]
+RULES: dict[str, Rule] = {}
+_RuleType = TypeVar("_RuleType", bound=Rule)
+
+
+def rule(kind: str) -> Callable[[_RuleType], _RuleType]:
+    """Decorator: enter the rule of one operation kind."""
+
+    def enter(function: _RuleType) -> _RuleType:
+        if kind in RULES:
+            raise ValueError(f"the rule of operation kind {kind!r} is registered twice")
+        RULES[kind] = function
+        return function
+
+    return enter
+
+
+def lava_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape of a sample in Lava's order."""
+    return tuple(reversed(shape))
+
+
+@dataclass
+class Assembly:
+    """Lava Processes of a network, connected but not compiled.
+
+    Attributes:
+        network: The network, its branches balanced.
+        codes: Input codes ``[N, *]`` by name.
+        folder: Where recorders keep their files.
+        processes: All Processes made so far.
+        recorders: Recorder by name of readout, recorded neuron or recorded input.
+        steps: Time steps until every recorder has all its rows.
+    """
+
+    network: Network
+    codes: Mapping[str, Array]
+    folder: Path
+    processes: list[Any] = field(default_factory=list)
+    recorders: dict[str, Recorder] = field(default_factory=dict)
+    steps: int = 0
+
+    @property
+    def window(self) -> int:
+        """Time steps of a window."""
+        return self.network.time_steps
+
+    @property
+    def samples(self) -> int:
+        """Samples of the run."""
+        return len(next(iter(self.codes.values())))
+
+    def add(self, process: Any) -> Any:
+        """Keep a Process (Lava holds the connected ones by weak paths only)."""
+        self.processes.append(process)
+        return process
+
+    def shape(self, op: Op) -> tuple[int, ...]:
+        """Shape of an operation's output in Lava's order."""
+        return lava_shape(self.network.shapes[op.name])
+
+    def signed(self, name: str) -> bool:
+        """Whether the spikes of a value can be negative."""
+        op = self.network.ops[name]
+        if isinstance(op, (Input, Neuron)):
+            return op.signed
+        return any(self.signed(source) for source in op.inputs)
+
+    def recorder(self, name: str, extra_steps: int) -> Recorder:
+        """A recorder with one row per window, the latency of ``name`` included."""
+        rows = self.network.latency[name] + self.samples
+        self.steps = max(self.steps, rows * self.window + extra_steps)
+        path = self.folder / f"record-{len(self.recorders)}.rows"
+        self.recorders[name] = Recorder(path, rows, lava_shape(self.network.shapes[name]))
+        return self.recorders[name]
+
+    def values(self, name: str) -> Array:
+        """What the recorder of ``name`` holds, the windows of its latency cut off."""
+        return self.recorders[name].read(self.network.latency[name])
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Samples that every recorder has, and samples of the run."""
+        done = min(item.done - self.network.latency[name] for name, item in self.recorders.items())
+        return max(done, 0), self.samples
+
+
+def connect(assembly: Assembly, value: Value, port: Any) -> None:
+    """Connect every port of a value to one in-port; what arrives in the same time step is added."""
+    seen: set[tuple[int, str]] = set()
+    for source in value:
+        origin = source
+        while not hasattr(origin, "connect_from"):  # a virtual port: look at the real one behind it
+            origin = origin._parent_port
+        key = (origin.process.id, origin.name)
+        if key in seen:  # Lava knows one connection per pair of ports: the second goes through a relay
+            relay = assembly.add(Relay(shape=source.shape, steps=0, name=f"{origin.process.name}/again"))
+            source.connect(relay.m_in)
+            source = relay.m_out
+        seen.add(key)
+        source.connect(port)
+
+
+def assemble(
+    network: Network,
+    codes: Mapping[str, Array],
+    record: Sequence[str],
+    folder: Path,
+    processes: list[Any] | None = None,
+) -> Assembly:
+    """Build and connect the Lava Processes of a network.
+
+    Args:
+        network: Integer network; delays are inserted where its branches meet in different windows.
+        codes: Input codes ``[N, *]`` by name.
+        record: Inputs and neurons whose codes are recorded; readouts always are.
+        folder: Existing folder for the recorders' files.
+        processes: List to keep the Processes in, the caller's even when a rule raises.
+
+    Raises:
+        UnsupportedError: An operation kind has no rule.
+    """
+    from . import rules as _rules  # noqa: F401  (fills RULES)
+
+    network = network.balanced()
+    assembly = Assembly(network, codes, folder, [] if processes is None else processes)
+    values: dict[str, Value] = {}
+    for op in network.ops.values():
+        if op.kind not in RULES:
+            raise UnsupportedError(
+                f"{op.label}: Lava has no rule for this kind of operation, only for {sorted(RULES)}."
+            )
+        values[op.name] = RULES[op.kind](assembly, op, [values[name] for name in op.inputs])
+        if op.name in record:
+            recorder = assembly.recorder(op.name, 0)
+            sink = assembly.add(
+                Sink(
+                    shape=assembly.shape(op),
+                    window=assembly.window,
+                    recorder=recorder,
+                    name=f"{op.name}/sink",
+                )
+            )
+            connect(assembly, values[op.name], sink.s_in)
+    return assembly
+
+
+@rule("input")
+def _input(assembly: Assembly, op: Input, _parts: list[Value]) -> Value:
+    codes = np.asarray(assembly.codes[op.name])
+    reversed_axes = codes.transpose(0, *range(codes.ndim - 1, 0, -1))
+    return [assembly.add(Source(codes=reversed_axes, window=assembly.window, name=op.name)).s_out]

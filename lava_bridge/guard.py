@@ -1,0 +1,73 @@
+"""Children of a Lava run never outlive it (Linux).
+
+Lava forks one process per Process and waits for them without a limit: an error in one leaves all others
+asleep for ever, a killed parent leaves orphans and shared memory. While a guard is open, every forked
+child ignores Ctrl-C (the parent ends it), dies with its parent, and the parent has as many file
+descriptors as the system allows (Lava hangs silently when they run out).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from spikejelly_pack.spec.errors import EnvironmentMissingError
+
+__all__ = ["guarded_children"]
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+class _State:
+    open_guards = 0
+    hooks_set = False
+    parent = 0
+
+
+def _before_fork() -> None:
+    _State.parent = os.getpid()
+
+
+def _in_child() -> None:
+    if not _State.open_guards or _LIBC is None:
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != _State.parent:  # it died before the line above took effect
+        os._exit(1)
+
+
+@contextmanager
+def guarded_children() -> Iterator[None]:
+    """Guard every process forked in the block by this thread (they must end before the block does).
+
+    Raises:
+        EnvironmentMissingError: The system is not Linux.
+    """
+    if _LIBC is None:
+        raise EnvironmentMissingError(
+            f"engine 'loihi': needs Linux to end its processes reliably, got {sys.platform}; "
+            "use engine 'inline'."
+        )
+    if not _State.hooks_set:
+        os.register_at_fork(before=_before_fork, after_in_child=_in_child)
+        _State.hooks_set = True
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    raised = soft != resource.RLIM_INFINITY and soft < wanted
+    if raised:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    _State.open_guards += 1
+    try:
+        yield
+    finally:
+        _State.open_guards -= 1
+        if raised:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

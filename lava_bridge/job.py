@@ -1,0 +1,105 @@
+"""One run inside the interpreter that has Lava."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from spikejelly_pack.spec.bits import code_dtype
+from spikejelly_pack.spec.errors import EnvironmentMissingError
+from spikejelly_pack.spec.execute import Codes
+from spikejelly_pack.spec.graph import Input, Network, Neuron
+from spikejelly_pack.spec.graph.base import Array
+
+from .engines import engine_runner
+
+__all__ = ["Outcome", "run_job"]
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Recorded values by name (codes and membranes ``[N, *]``) and how the run went."""
+
+    values: dict[str, Array]
+    seconds: float
+    steps: int
+    processes: int
+    lava: str
+
+
+def run_job(
+    network: Network,
+    codes: Codes,
+    record: Sequence[str],
+    engine: str,
+    deadline: float,
+    folder: Path,
+    report: Report,
+) -> Outcome:
+    """Build the Processes of a network, execute them, collect what was recorded.
+
+    Args:
+        network: Integer network.
+        codes: Input codes ``[N, *]`` by name, checked.
+        record: Inputs and neurons to record besides the readouts.
+        engine: Name of the engine.
+        deadline: ``time.monotonic()`` at which the run must be over.
+        folder: Existing folder for files of the run.
+        report: Called with samples done and samples in all.
+
+    Raises:
+        EnvironmentMissingError: Lava cannot be imported here.
+        RunError: A model raised, died or hung, or the deadline passed.
+        BoundError: A membrane left its declared width.
+    """
+    runner, assemble = _lava(engine)
+    root = logging.getLogger()
+    handlers = list(root.handlers)  # every Lava Process adds one to the root logger
+    processes: list[Any] = []
+    try:
+        assembly = assemble(network, codes, record, folder, processes)
+        seconds = runner(assembly, deadline, report)
+    finally:
+        root.handlers[:] = handlers
+        _forget(processes)
+    values = {name: _as_recorded(network, name, assembly.values(name)) for name in assembly.recorders}
+    return Outcome(values, seconds, assembly.steps, len(processes), version("lava-nc"))
+
+
+def _as_recorded(network: Network, name: str, rows: Array) -> Array:
+    op = network.ops[name]
+    if isinstance(op, (Input, Neuron)):
+        return rows.astype(code_dtype(op.time_steps, op.signed))
+    return rows
+
+
+def _lava(engine: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The engine and the builder: the first import of Lava."""
+    try:
+        runner = engine_runner(engine)
+        from .build import assemble
+    except ImportError as error:
+        raise EnvironmentMissingError(
+            f"Lava: cannot be imported here, got {error}; install lava-nc 0.10.0 on Python 3.10."
+        ) from None
+    except RuntimeError as error:  # Lava sets multiprocessing's start method when it is imported
+        raise EnvironmentMissingError(
+            f"Lava: cannot be imported here, got {error!r}; import lava before setting a start method, "
+            "or name another interpreter with python=."
+        ) from None
+    return runner, assemble
+
+
+def _forget(processes: list[Any]) -> None:
+    """Lava keeps every Process ever made in a list; those of a finished run are not needed again."""
+    from lava.magma.core.process.process import ProcessServer
+
+    server = ProcessServer()
+    mine = {id(process) for process in processes}
+    server.processes = [process for process in server.processes if id(process) not in mine]

@@ -1,0 +1,88 @@
+"""Populations that integrate: SpikePack neurons, which fire, and readouts, which do not.
+
+Tensors are in Lava's order: the axes of a sample reversed (``C H W`` becomes ``W H C``), so that
+constants per channel ``[C]`` broadcast on the last axis.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from lava.magma.core.process.ports.ports import InPort, OutPort
+from lava.magma.core.process.process import AbstractProcess
+from lava.magma.core.process.variable import Var
+
+__all__ = ["Readout", "SpikePack"]
+
+
+class SpikePack(AbstractProcess):
+    """SpikePack neurons on integers, one digit per time step.
+
+    Windows of all populations share one phase: the first current of a window arrives at time steps
+    ``2 (mod window)``, one after the source sent it, because a synapse takes one step. In the time step
+    that completes window w the membrane moves to the firing register and its most significant digit
+    leaves; the digits of window w leave while window w + 1 charges.
+
+    Args:
+        shape: Shape of the population, reversed.
+        threshold: ``[C]``, theta: one LSB of the code.
+        bias: ``[C]``, added once per window.
+        window: Time steps of a window.
+        time_steps: Digits of a code, at most ``window``; a shorter code is right-aligned.
+        signed: Fire on the absolute value.
+        half: Add ``threshold // 2`` before firing.
+        state_bits: Width of the membrane register, sign included.
+        name: Name of the population, for messages.
+
+    Ports and state: ``a_in`` currents, ``s_out`` digits, ``v`` charging register, ``u`` firing register
+    (magnitude and rounding offset), ``sign`` of the firing window.
+    """
+
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, ...],
+        threshold: np.ndarray[Any, Any],
+        bias: np.ndarray[Any, Any],
+        window: int,
+        time_steps: int,
+        signed: bool,
+        half: bool,
+        state_bits: int,
+        name: str,
+    ) -> None:
+        super().__init__(
+            window=window, time_steps=time_steps, signed=signed, half=half, state_bits=state_bits, name=name
+        )
+        self.a_in = InPort(shape=shape)
+        self.s_out = OutPort(shape=shape)
+        self.v = Var(shape=shape, init=0)
+        self.u = Var(shape=shape, init=0)
+        self.sign = Var(shape=shape, init=1)
+        self.threshold = Var(shape=threshold.shape, init=threshold)
+        self.bias = Var(shape=bias.shape, init=bias)
+
+
+class Readout(AbstractProcess):
+    """Neurons that integrate a window and never fire; every membrane is recorded.
+
+    Args:
+        shape, bias, window, state_bits, name: As in :class:`SpikePack`.
+        recorder: Where the membranes go, one row per window (:class:`lava_bridge.recording.Recorder`).
+    """
+
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, ...],
+        bias: np.ndarray[Any, Any],
+        window: int,
+        state_bits: int,
+        recorder: Any,
+        name: str,
+    ) -> None:
+        super().__init__(window=window, state_bits=state_bits, recorder=recorder, name=name)
+        self.a_in = InPort(shape=shape)
+        self.v = Var(shape=shape, init=0)
+        self.bias = Var(shape=bias.shape, init=bias)

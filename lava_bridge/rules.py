@@ -1,0 +1,177 @@
+"""The rule of every operation kind: which Lava Processes execute it, exactly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from lava.proc.conv.process import Conv
+from lava.proc.dense.process import Dense as LavaDense
+from lava.utils.weightutils import SignMode
+
+from spikejelly_pack.spec.graph import Add, AvgPool2d, Conv2d, Delay, Dense, Flatten, Neuron, Readout, Scale
+from spikejelly_pack.spec.graph import Concat as ConcatOp
+from spikejelly_pack.spec.graph.base import Array
+
+from .build import Assembly, Value, connect, lava_shape, rule
+from .processes.neuron import Readout as ReadoutProcess
+from .processes.neuron import SpikePack
+from .processes.wiring import Concat, Relay
+from .splitting import split_weights
+
+__all__: list[str] = []
+
+
+@rule("neuron")
+def _neuron(assembly: Assembly, op: Neuron, parts: list[Value]) -> Value:
+    process = assembly.add(
+        SpikePack(
+            shape=assembly.shape(op),
+            threshold=op.threshold,
+            bias=op.bias,
+            window=assembly.window,
+            time_steps=op.time_steps,
+            signed=op.signed,
+            half=op.half,
+            state_bits=op.state_bits,
+            name=op.name,
+        )
+    )
+    connect(assembly, parts[0], process.a_in)
+    return [process.s_out]
+
+
+@rule("readout")
+def _readout(assembly: Assembly, op: Readout, parts: list[Value]) -> Value:
+    process = assembly.add(
+        ReadoutProcess(
+            shape=assembly.shape(op),
+            bias=op.bias,
+            window=assembly.window,
+            state_bits=op.state_bits,
+            recorder=assembly.recorder(op.name, 1),
+            name=op.name,
+        )
+    )
+    connect(assembly, parts[0], process.a_in)
+    return []
+
+
+def _message_bits(assembly: Assembly, name: str) -> int:
+    # 0: a spike or none. Stock synapses drop the sign of such messages, so signed spikes carry a payload.
+    return 2 if assembly.signed(name) else 0
+
+
+@rule("dense")
+def _dense(assembly: Assembly, op: Dense, parts: list[Value]) -> Value:
+    outputs: Value = []
+    for index, (weight, exponent) in enumerate(split_weights(op.weight)):
+        # Stock Dense clips to 9 bits and drops the last one in mixed sign mode: twice the weight and a
+        # shift back by one is exact for all 8-bit weights. The mode must be named, or Lava guesses it
+        # from the data.
+        process = assembly.add(
+            LavaDense(
+                weights=2 * weight,
+                weight_exp=exponent - 1,
+                sign_mode=SignMode.MIXED,
+                num_message_bits=_message_bits(assembly, op.inputs[0]),
+                name=f"{op.name}/{index}" if index else op.name,
+            )
+        )
+        connect(assembly, parts[0], process.s_in)
+        outputs.append(process.a_out)
+    return outputs
+
+
+def _convolutions(
+    assembly: Assembly, op: Any, part: Value, weight: Array, shape: tuple[int, ...], **geometry: Any
+) -> Value:
+    """Stock Conv Processes for a kernel ``[out, in / groups, k_h, k_w]``; geometry is (width, height)."""
+    outputs: Value = []
+    for index, (chunk, exponent) in enumerate(split_weights(weight)):
+        process = assembly.add(
+            Conv(
+                weight=np.ascontiguousarray(chunk.transpose(0, 3, 2, 1)[:, ::-1, ::-1, :]),
+                weight_exp=exponent,
+                input_shape=shape,
+                num_message_bits=_message_bits(assembly, op.inputs[0]),
+                name=f"{op.name}/{index}" if index else op.name,
+                **geometry,
+            )
+        )
+        connect(assembly, part, process.s_in)
+        outputs.append(process.a_out)
+    return outputs
+
+
+@rule("conv2d")
+def _conv2d(assembly: Assembly, op: Conv2d, parts: list[Value]) -> Value:
+    return _convolutions(
+        assembly,
+        op,
+        parts[0],
+        op.weight,
+        lava_shape(assembly.network.shapes[op.inputs[0]]),
+        stride=op.stride[::-1],
+        padding=op.padding[::-1],
+        dilation=op.dilation[::-1],
+        groups=op.groups,
+    )
+
+
+@rule("avg_pool2d")
+def _avg_pool2d(assembly: Assembly, op: AvgPool2d, parts: list[Value]) -> Value:
+    weight = np.broadcast_to(op.multiplier[:, None, None, None], (len(op.multiplier), 1, *op.kernel))
+    return _convolutions(
+        assembly,
+        op,
+        parts[0],
+        weight,
+        lava_shape(assembly.network.shapes[op.inputs[0]]),
+        stride=op.stride[::-1],
+        padding=op.padding[::-1],
+        groups=len(op.multiplier),
+    )
+
+
+@rule("scale")
+def _scale(assembly: Assembly, op: Scale, parts: list[Value]) -> Value:
+    """A 1 x 1 depthwise synapse over the channels, whatever the other axes are."""
+    shape = assembly.shape(op)
+    channels = shape[-1]
+    image = (1, int(np.prod(shape[:-1], dtype=np.int64)), channels)
+    flat = [port.reshape(image) for port in parts[0]]
+    weight = op.multiplier[:, None, None, None]
+    outputs = _convolutions(assembly, op, flat, weight, image, groups=channels)
+    return [port.reshape(shape) for port in outputs]
+
+
+@rule("add")
+def _add(_assembly: Assembly, _op: Add, parts: list[Value]) -> Value:
+    return [port for part in parts for port in part]
+
+
+@rule("flatten")
+def _flatten(_assembly: Assembly, _op: Flatten, parts: list[Value]) -> Value:
+    """C order of the caller's axes: put them back, then flatten; no Process."""
+    return [port.transpose(tuple(reversed(range(len(port.shape))))).flatten() for port in parts[0]]
+
+
+@rule("concat")
+def _concat(assembly: Assembly, op: ConcatOp, parts: list[Value]) -> Value:
+    shapes = [lava_shape(assembly.network.shapes[name]) for name in op.inputs]
+    value, shape = parts[0], shapes[0]
+    for index, part in enumerate(parts[1:], start=1):
+        name = op.name if index == len(parts) - 1 else f"{op.name}/{index}"
+        process = assembly.add(Concat(first=shape, second=shapes[index], name=name))
+        connect(assembly, value, process.first_in)
+        connect(assembly, part, process.second_in)
+        value, shape = [process.m_out], tuple(process.m_out.shape)
+    return value
+
+
+@rule("delay")
+def _delay(assembly: Assembly, op: Delay, parts: list[Value]) -> Value:
+    process = assembly.add(Relay(shape=assembly.shape(op), steps=op.windows * assembly.window, name=op.name))
+    connect(assembly, parts[0], process.m_in)
+    return [process.m_out]

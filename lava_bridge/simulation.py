@@ -1,0 +1,185 @@
+"""Runs a network in Lava from any interpreter."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from spikejelly_pack.spec import exchange
+from spikejelly_pack.spec.bits import code_dtype
+from spikejelly_pack.spec.errors import ParameterError, ShapeError
+from spikejelly_pack.spec.execute import as_inputs, encode, outputs
+from spikejelly_pack.spec.graph import Network, Readout
+from spikejelly_pack.spec.graph.base import Array
+
+from .engines import check_engine
+from .result import Simulation
+
+__all__ = ["has_lava", "simulate"]
+
+Report = Callable[[int, int], None]
+
+
+def has_lava() -> bool:
+    """Whether this very interpreter can run Lava."""
+    return sys.version_info[:2] == (3, 10) and find_spec("lava") is not None
+
+
+def simulate(
+    network: str | os.PathLike[str] | Network,
+    x: Array | Mapping[str, Array],
+    *,
+    codes: bool = False,
+    engine: str = "loihi",
+    record: str | Sequence[str] = (),
+    python: str | os.PathLike[str] | None = None,
+    timeout: float = 600.0,
+    progress: bool | Report = True,
+) -> Simulation:
+    """Run a network in Lava, every neuron a Lava Process, samples streamed back to back.
+
+    Args:
+        network: An exchange file (``.spk``) or a network.
+        x: Real values ``[N, *shape]``, which the network's encoder turns into codes (a dict by input name
+            where there are several inputs).
+        codes: ``x`` holds integer codes already.
+        engine: ``"loihi"`` (Lava's runtime, the authority) or ``"inline"`` (same models in one process,
+            faster).
+        record: Names of neurons and inputs whose codes to return, or ``"all"``; readouts always are returned.
+        python: Python 3.10 with Lava (file or virtual environment); default: this interpreter if it
+            has Lava, else looked for, see :func:`lava_bridge.info`.
+        timeout: Seconds after which the run is given up.
+        progress: True shows a progress bar on a terminal; a function is called with samples done and
+            samples in all.
+
+    Returns:
+        Codes and membranes in the caller's layout, and the timing.
+
+    Raises:
+        ShapeError, DtypeError: ``x`` does not fit the network.
+        ParameterError: A name to record, the engine or the time limit makes no sense.
+        ExchangeFileError, BoundError, UnsupportedError: The network cannot run.
+        EnvironmentMissingError: No usable Python 3.10 with Lava; says where it looked.
+        RunError: A model raised, died or hung, or the time limit passed.
+    """
+    began = time.perf_counter()
+    check_engine(engine)
+    if not (isinstance(timeout, (int, float)) and math.isfinite(timeout) and timeout > 0):
+        raise ParameterError(
+            f"simulate: timeout must be a positive number of seconds, got {timeout!r}; pass e.g. 600."
+        )
+    if not isinstance(network, Network):
+        network = exchange.load(network)
+    inputs = _input_codes(network, x, codes)
+    names = _names_to_record(network, record)
+    direct = python is None and has_lava()
+    run = _run_here if direct else _run_in_worker
+    samples = len(next(iter(inputs.values())))
+    with (
+        tempfile.TemporaryDirectory(prefix="spikepack-", ignore_cleanup_errors=True) as folder,
+        _progress(progress, samples) as report,
+    ):
+        values, facts = run(network, inputs, names, engine, timeout, Path(folder), report, python)
+    membranes = {op.name: values[op.name] for op in network.readouts}
+    return Simulation(
+        membranes=membranes,
+        codes={name: values[name] for name in names},
+        outputs=outputs(network, membranes),
+        samples=samples,
+        total_seconds=time.perf_counter() - began,
+        engine=engine,
+        **facts,
+    )
+
+
+def _input_codes(network: Network, x: Array | Mapping[str, Array], codes: bool) -> dict[str, Array]:
+    if codes:
+        given = as_inputs(network, x)
+    else:
+        if not isinstance(x, Mapping):
+            if len(network.inputs) != 1:
+                names = [op.name for op in network.inputs]
+                raise ShapeError(f"simulate: the network has inputs {names}; pass a dict of values by name.")
+            x = {network.inputs[0].name: x}
+        by_name = {op.name: op for op in network.inputs}
+        if unknown := sorted(set(x) - set(by_name)):
+            raise ShapeError(f"simulate: the network has inputs {sorted(by_name)}, got values for {unknown}.")
+        given = as_inputs(network, {name: encode(by_name[name], value) for name, value in x.items()})
+    if len(next(iter(given.values()))) == 0:
+        raise ShapeError("simulate: x must hold at least one sample, got none; pass more data.")
+    return {op.name: given[op.name].astype(code_dtype(op.time_steps, op.signed)) for op in network.inputs}
+
+
+def _names_to_record(network: Network, record: str | Sequence[str]) -> list[str]:
+    known = [op.name for op in (*network.inputs, *network.neurons)]
+    if record == "all":
+        return known
+    wanted = [record] if isinstance(record, str) else list(record)
+    readouts = {name for name in wanted if isinstance(network.ops.get(name), Readout)}
+    for name in wanted:
+        if name not in known and name not in readouts:
+            raise ParameterError(
+                f"simulate: record must name neurons or inputs out of {known}, got {name!r}."
+            )
+    return [name for name in known if name in wanted]
+
+
+@contextmanager
+def _progress(progress: bool | Report, samples: int) -> Iterator[Report]:
+    if callable(progress):
+        yield progress
+        return
+    from tqdm import tqdm
+
+    # disable=None: a bar on a terminal only
+    with tqdm(
+        total=samples, desc="Lava", unit="sample", disable=None if progress else True, leave=False
+    ) as bar:
+
+        def report(done: int, _samples: int) -> None:
+            bar.update(done - bar.n)
+
+        yield report
+
+
+def _run_here(
+    network: Network, codes: dict[str, Array], record: list[str], engine: str, timeout: float, folder: Path,
+    report: Report, _python: object,
+) -> tuple[dict[str, Array], dict[str, Any]]:  # fmt: skip
+    from .job import run_job
+
+    outcome = run_job(network, codes, record, engine, time.monotonic() + timeout, folder, report)
+    facts = {name: getattr(outcome, name) for name in ("seconds", "steps", "processes", "lava")}
+    return outcome.values, {**facts, "python": sys.executable}
+
+
+def _run_in_worker(
+    network: Network, codes: dict[str, Array], record: list[str], engine: str, timeout: float, folder: Path,
+    report: Report, python: str | os.PathLike[str] | None,
+) -> tuple[dict[str, Array], dict[str, Any]]:  # fmt: skip
+    from .worker.client import Worker
+    from .worker.find import find
+    from .worker.protocol import load_arrays, save_arrays
+
+    interpreter = find(python)
+    exchange.save(network, folder / "network.spk")
+    job = {
+        "folder": str(folder),
+        "network": "network.spk",
+        "codes": save_arrays(folder, "in", codes),
+        "record": record,
+        "engine": engine,
+        "timeout": timeout,
+    }
+    with Worker(interpreter) as worker:
+        result = worker.run(job, timeout, report)
+    facts = {name: result[name] for name in ("seconds", "steps", "processes", "lava")}
+    return load_arrays(folder, result["values"]), {**facts, "python": interpreter.executable}

@@ -1,0 +1,47 @@
+"""What travels between caller and worker: a JSON object per line; arrays travel in the job's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spikejelly_pack.spec.graph.base import Array
+
+__all__ = ["MARK", "from_line", "load_arrays", "save_arrays", "to_line"]
+
+# Lava prints to standard output, and so do its children: our lines carry a mark.
+MARK = "@spikepack "
+
+
+def to_line(message: Mapping[str, Any]) -> str:
+    """One marked line, newline included."""
+    return MARK + json.dumps(message) + "\n"
+
+
+def from_line(line: str) -> dict[str, Any] | None:
+    """The message of a line, or None if the line is not ours."""
+    if not line.startswith(MARK):
+        return None
+    try:
+        message = json.loads(line[len(MARK) :])
+    except ValueError:
+        return None
+    return message if isinstance(message, dict) else None
+
+
+def save_arrays(folder: Path, prefix: str, arrays: Mapping[str, Array]) -> dict[str, str]:
+    """Write arrays as ``.npy`` files; returns file name by array name (names may hold any character)."""
+    files = {}
+    for index, (name, array) in enumerate(arrays.items()):
+        files[name] = f"{prefix}-{index}.npy"
+        np.save(folder / files[name], array, allow_pickle=False)
+    return files
+
+
+def load_arrays(folder: Path, files: Mapping[str, str]) -> dict[str, Array]:
+    """Read what :func:`save_arrays` wrote."""
+    return {name: np.load(folder / file, allow_pickle=False) for name, file in files.items()}
