@@ -1,0 +1,134 @@
+"""The integer network in torch: the same codes on any device, in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..spec.equations import integer_code
+from ..spec.errors import UnsupportedError
+from ..spec.execute import as_inputs, visible
+from ..spec.graph import Network, Op
+
+__all__ = ["KERNELS", "IntegerNetwork"]
+
+Kernel = Callable[[Any, dict[str, Tensor], list[Tensor]], Tensor]
+KERNELS: dict[str, Kernel] = {}
+
+
+def _kernel(*kinds: str) -> Callable[[Kernel], Kernel]:
+    def enter(function: Kernel) -> Kernel:
+        KERNELS.update(dict.fromkeys(kinds, function))
+        return function
+
+    return enter
+
+
+def _real(x: Tensor) -> Tensor:
+    # float64 products of integers below 2^53 are exact in any order; integer matmul is not everywhere
+    return x.to(torch.float64)
+
+
+def _per_channel(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (like.dim() - 2))
+
+
+@_kernel("dense")
+def _dense(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
+    return F.linear(_real(parts[0]), _real(tensors["weight"])).to(torch.int64)
+
+
+@_kernel("conv2d")
+def _conv2d(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
+    weight = _real(tensors["weight"])
+    out = F.conv2d(_real(parts[0]), weight, None, op.stride, op.padding, op.dilation, op.groups)
+    return out.to(torch.int64)
+
+
+@_kernel("avg_pool2d")
+def _avg_pool2d(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
+    total = F.avg_pool2d(_real(parts[0]), op.kernel, op.stride, op.padding, divisor_override=1)
+    return total.to(torch.int64) * _per_channel(tensors["multiplier"], total)
+
+
+@_kernel("scale")
+def _scale(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
+    return parts[0] * _per_channel(tensors["multiplier"], parts[0])
+
+
+@_kernel("add")
+def _add(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
+    return torch.stack(parts).sum(0)
+
+
+@_kernel("concat")
+def _concat(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
+    return torch.cat(parts, dim=1)
+
+
+@_kernel("flatten")
+def _flatten(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
+    return parts[0].flatten(1)
+
+
+@_kernel("delay")
+def _delay(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
+    return parts[0]
+
+
+@_kernel("neuron")
+def _neuron(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
+    membrane = parts[0] + _per_channel(tensors["bias"], parts[0])
+    theta = _per_channel(tensors["threshold"], membrane)
+    magnitude = membrane.abs() if op.signed else membrane
+    code: Tensor = integer_code(magnitude, theta, op.max_code, op.half)
+    return code * membrane.sign() if op.signed else code
+
+
+@_kernel("readout")
+def _readout(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
+    return parts[0] + _per_channel(tensors["bias"], parts[0])
+
+
+class IntegerNetwork(nn.Module):
+    """Run an integer network packed, in torch, bit for bit as :func:`spikejelly_pack.spec.execute.run_packed`.
+
+    Args:
+        network: Integer network, for example from :func:`spikejelly_pack.spec.exchange.load`.
+
+    Raises:
+        UnsupportedError: An operation has no torch kernel.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+        for op in network.ops.values():
+            if op.kind != "input" and op.kind not in KERNELS:
+                raise UnsupportedError(f"IntegerNetwork: {op.label} has no torch kernel.")
+            for item in op.tensor_fields():
+                tensor = torch.from_numpy(np.array(getattr(op, item.name)))
+                if not tensor.is_floating_point():
+                    tensor = tensor.to(torch.int64)
+                self.register_buffer(self._buffer(op, item.name), tensor, persistent=False)
+
+    def _buffer(self, op: Op, field: str) -> str:
+        return f"{list(self.network.ops).index(op.name)}_{field}"
+
+    def forward(self, codes: Mapping[str, Any] | Tensor) -> dict[str, Tensor]:
+        """Input codes ``[N, *shape]`` to codes of every neuron and membranes of every readout (int64), by name."""
+        device = next(self.buffers()).device
+        given = codes.cpu().numpy() if isinstance(codes, Tensor) else codes
+        arrays = as_inputs(self.network, given)
+        values = {name: torch.from_numpy(array.astype(np.int64)).to(device) for name, array in arrays.items()}
+        for op in self.network.ops.values():
+            if op.kind == "input":
+                continue
+            tensors = {item.name: getattr(self, self._buffer(op, item.name)) for item in op.tensor_fields()}
+            values[op.name] = KERNELS[op.kind](op, tensors, [values[name] for name in op.inputs])
+        return {name: values[name] for name in visible(self.network)}
