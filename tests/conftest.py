@@ -30,7 +30,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "layer": TORCH_SIDE,
     "models": TORCH_SIDE,
     "recipes": TORCH_SIDE,
-    "export": TORCH_SIDE,
+    "integer": TORCH_SIDE,
     "cli": TORCH_SIDE,
     "examples": TORCH_SIDE,
     "lava_bridge": TORCH_SIDE,

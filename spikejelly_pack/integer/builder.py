@@ -72,7 +72,9 @@ class IntegerBuilder:
         self.ops.append(OPS[kind](name=name, inputs=inputs, **constants))
         return name
 
-    def encoder(self, name: str, shape: Shape, theta: FloatArray, amplitude: FloatArray, parameters: NeuronParameters) -> Spikes:
+    def encoder(
+        self, name: str, shape: Shape, theta: FloatArray, amplitude: FloatArray, parameters: NeuronParameters
+    ) -> Spikes:
         """An input whose values are coded outside; arguments as :meth:`neuron`."""
         source = self._emit(
             Input.kind, name, (), threshold=theta.astype(np.float32), shape=shape, time_steps=parameters.time_steps,
@@ -93,7 +95,12 @@ class IntegerBuilder:
         return Spikes(source, unit, (len(unit), *values[0].shape[1:]))
 
     def neuron(
-        self, name: str, current: Current, theta: FloatArray, amplitude: FloatArray, parameters: NeuronParameters
+        self,
+        name: str,
+        current: Current,
+        theta: FloatArray,
+        amplitude: FloatArray,
+        parameters: NeuronParameters,
     ) -> Spikes:
         """A firing population behind its quantized synapses.
 
@@ -123,10 +130,17 @@ class IntegerBuilder:
 
     def readout(self, name: str, current: Current) -> None:
         """An output: membranes that never fire."""
-        quantized = quantize_readout(name, [b.rows for b in current.branches], self._bits(current), current.bias)
+        quantized = quantize_readout(
+            name, [b.rows for b in current.branches], self._bits(current), current.bias
+        )
         source = self._synapses(name, current, quantized)
         self._emit(
-            Readout.kind, name, (source,), scale=quantized.scale, bias=quantized.bias, state_bits=self.state_bits
+            Readout.kind,
+            name,
+            (source,),
+            scale=quantized.scale,
+            bias=quantized.bias,
+            state_bits=self.state_bits,
         )
 
     def _bits(self, current: Current) -> list[int]:
@@ -134,7 +148,13 @@ class IntegerBuilder:
 
     def _synapses(self, name: str, current: Current, quantized: Quantized) -> str:
         names = []
-        for branch, weight, bits in zip(current.branches, quantized.weights, self._bits(current), strict=True):
-            constants = {branch.field: weight.reshape(branch.weight_shape), "weight_bits": bits, **branch.options}
+        for branch, weight, bits in zip(
+            current.branches, quantized.weights, self._bits(current), strict=True
+        ):
+            constants = {
+                branch.field: weight.reshape(branch.weight_shape),
+                "weight_bits": bits,
+                **branch.options,
+            }
             names.append(self._emit(branch.kind, branch.name, (branch.source,), **constants))
         return names[0] if len(names) == 1 else self._emit(Add.kind, f"{name}_sum", tuple(names))

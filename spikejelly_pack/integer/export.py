@@ -89,7 +89,9 @@ def build_integer(
 def _check_example(example_input: Any) -> None:
     if not isinstance(example_input, Tensor) or not example_input.is_floating_point():
         got = getattr(example_input, "dtype", type(example_input).__name__)
-        raise DtypeError(f"export: example_input must be a floating point tensor, got {got}; pass one batch of inputs.")
+        raise DtypeError(
+            f"export: example_input must be a floating point tensor, got {got}; pass one batch of inputs."
+        )
     if example_input.dim() < 2 or not len(example_input):
         raise ShapeError(
             f"export: example_input must be a batch [N, *], got shape {tuple(example_input.shape)}; add the batch axis."

@@ -79,7 +79,9 @@ def _linear(builder: IntegerBuilder, name: str, module: nn.Linear, inputs: list[
     weight, value = array(module.weight), inputs[0]
     if isinstance(value, Pooled):
         weight = _unpool(weight, value)
-        source = value.spikes if len(value.spikes.shape) == 1 else builder.flatten(f"{name}_flatten", value.spikes)
+        source = (
+            value.spikes if len(value.spikes.shape) == 1 else builder.flatten(f"{name}_flatten", value.spikes)
+        )
     else:
         source = _needs(name, value, "a linear layer")
     branch = Branch("dense", name, source.source, weight * source.unit, "weight", weight.shape)
@@ -102,7 +104,9 @@ def _unpool(weight: FloatArray, value: Pooled) -> FloatArray:
 
 
 def _pooled_size(shape: tuple[int, ...], kernel: Any, stride: Any, padding: Any) -> tuple[int, int]:
-    height, width = ((n + 2 * p - k) // s + 1 for n, k, s, p in zip(shape[1:], kernel, stride, padding, strict=True))
+    height, width = (
+        (n + 2 * p - k) // s + 1 for n, k, s, p in zip(shape[1:], kernel, stride, padding, strict=True)
+    )
     return height, width
 
 

@@ -31,7 +31,9 @@ class SynapticScale(nn.Module, base.StepModule):  # type: ignore[misc]
     def forward(self, x: Tensor) -> Tensor:
         """Scale ``x``; shape and dtype are kept."""
         axis = 1 if self.step_mode == "s" else 2
-        scale = self.scale if self.scale.numel() == 1 else self.scale.view((-1,) + (1,) * (x.dim() - axis - 1))
+        scale = (
+            self.scale if self.scale.numel() == 1 else self.scale.view((-1,) + (1,) * (x.dim() - axis - 1))
+        )
         return x * scale.to(x.dtype)
 
 

@@ -52,4 +52,6 @@ def fold_batchnorm(model: fx.GraphModule) -> list[str]:
 def _fused(synapse: Any, norm: Any) -> nn.Module:
     if isinstance(synapse, nn.Linear):
         return adopt(fuse_linear_bn_eval(synapse.eval(), norm.eval()), type(synapse))
-    return adopt(fuse_conv_bn_eval(synapse.eval(), norm.eval(), isinstance(synapse, _TRANSPOSED)), type(synapse))
+    return adopt(
+        fuse_conv_bn_eval(synapse.eval(), norm.eval(), isinstance(synapse, _TRANSPOSED)), type(synapse)
+    )

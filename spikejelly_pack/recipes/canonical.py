@@ -26,7 +26,15 @@ __all__ = ["ADD", "adopt", "canonicalize", "module_of", "place_after"]
 
 ADD = operator.add
 _ADDS = {operator.add, operator.iadd, torch.add}
-_DROPPED = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
+_DROPPED = (
+    nn.Identity,
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+)
 _ADOPTED = {
     source: getattr(sj, source.__name__)
     for source in (
@@ -123,8 +131,12 @@ def _remove(node: fx.Node) -> None:
 
 def _canonical_function(model: fx.GraphModule, node: fx.Node) -> None:
     if node.target in _ADDS or node.target in {"add", "add_"}:
-        if not (len(node.args) == 2 and all(isinstance(arg, fx.Node) for arg in node.args) and not node.kwargs):
-            raise UnsupportedError(f"operation {node.name!r}: only the sum of two tensors has a conversion rule.")
+        if not (
+            len(node.args) == 2 and all(isinstance(arg, fx.Node) for arg in node.args) and not node.kwargs
+        ):
+            raise UnsupportedError(
+                f"operation {node.name!r}: only the sum of two tensors has a conversion rule."
+            )
         node.op, node.target = "call_function", ADD
         return
     rule = _RULES.get(node.target)
@@ -173,7 +185,15 @@ def _elementwise(factory: Callable[[], nn.Module] | None) -> Callable[[fx.Node],
 
 
 def _avg_pool2d(node: fx.Node) -> _Rewrite:
-    names = ["input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"]
+    names = [
+        "input",
+        "kernel_size",
+        "stride",
+        "padding",
+        "ceil_mode",
+        "count_include_pad",
+        "divisor_override",
+    ]
     given = _call(node, names, {})
     x = given.pop("input")
     return [sj.AvgPool2d(**given)], (x,)
@@ -200,7 +220,12 @@ def _flatten(node: fx.Node) -> _Rewrite:
 
 def _view(node: fx.Node) -> _Rewrite:
     shape = node.args[1:] if len(node.args) != 2 else node.args[1]
-    if not (isinstance(shape, (tuple, list)) and len(shape) == 2 and isinstance(shape[0], fx.Node) and shape[1] == -1):
+    if not (
+        isinstance(shape, (tuple, list))
+        and len(shape) == 2
+        and isinstance(shape[0], fx.Node)
+        and shape[1] == -1
+    ):
         raise UnsupportedError(
             f"operation {node.name!r}: a view other than x.view(x.size(0), -1) has no conversion rule; use flatten."
         )
@@ -211,7 +236,9 @@ def _mean(node: fx.Node) -> _Rewrite:
     given = _call(node, ["input", "dim", "keepdim"], {"dim": None, "keepdim": False})
     axes = given["dim"]
     if not isinstance(axes, (tuple, list)) or sorted(axis % 4 for axis in axes) != [2, 3]:
-        raise UnsupportedError(f"operation {node.name!r}: only the mean over height and width has a conversion rule.")
+        raise UnsupportedError(
+            f"operation {node.name!r}: only the mean over height and width has a conversion rule."
+        )
     modules: list[nn.Module] = [sj.AdaptiveAvgPool2d(1)]
     return modules if given["keepdim"] else [*modules, sj.Flatten()], (given["input"],)
 

@@ -22,7 +22,9 @@ __all__ = ["absorb", "expand_channels", "fold_amplitudes"]
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-def fold_amplitudes(model: fx.GraphModule, amplitudes: dict[fx.Node, Tensor], shapes: dict[fx.Node, torch.Size]) -> None:
+def fold_amplitudes(
+    model: fx.GraphModule, amplitudes: dict[fx.Node, Tensor], shapes: dict[fx.Node, torch.Size]
+) -> None:
     """Fold in place.
 
     Args:
@@ -67,7 +69,9 @@ def _materialize(
     for source in sources:
         name = f"{source.name}_scale"
         existing = [user for user in source.users if isinstance(module_of(model, user), SynapticScale)]
-        scale = existing[0] if existing else place_after(model, source, name, SynapticScale(amplitudes[source]))
+        scale = (
+            existing[0] if existing else place_after(model, source, name, SynapticScale(amplitudes[source]))
+        )
         node.replace_input_with(source, scale)
 
 

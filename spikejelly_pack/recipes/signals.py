@@ -33,7 +33,9 @@ class Kind(enum.Enum):
     VALUE = "value"
 
 
-def kind_of(model: fx.GraphModule, node: fx.Node, kinds: dict[fx.Node, Kind], firing: tuple[type, ...]) -> Kind:
+def kind_of(
+    model: fx.GraphModule, node: fx.Node, kinds: dict[fx.Node, Kind], firing: tuple[type, ...]
+) -> Kind:
     """Nature of ``node``'s output, given that of its inputs; modules of type ``firing`` emit spikes."""
     module = module_of(model, node)
     inputs = [kinds[source] for source in node.all_input_nodes]

@@ -184,7 +184,11 @@ class SpikePackRecipe(FXConversionRecipe):  # type: ignore[misc]
             assert isinstance(module, SYNAPSES)
             source = node.all_input_nodes[0]
             weight = module.weight
-            outputs = self._shapes[node].numel() if not isinstance(module, _TRANSPOSED) else self._shapes[source].numel()
+            outputs = (
+                self._shapes[node].numel()
+                if not isinstance(module, _TRANSPOSED)
+                else self._shapes[source].numel()
+            )
             macs = outputs * weight.numel() // weight.shape[0]
             self._report.synapses.append(
                 SynapseEntry(str(node.target), type(module).__name__, macs, kinds[source] is not Kind.VALUE)
@@ -203,7 +207,9 @@ def first_tensor(data: Any) -> Tensor:
     while isinstance(data, (tuple, list, dict)) and len(data):
         data = next(iter(data.values())) if isinstance(data, dict) else data[0]
     if not isinstance(data, Tensor):
-        raise DtypeError(f"SpikePackRecipe: a calibration batch must hold a tensor first, got {type(data).__name__}.")
+        raise DtypeError(
+            f"SpikePackRecipe: a calibration batch must hold a tensor first, got {type(data).__name__}."
+        )
     return data
 
 
