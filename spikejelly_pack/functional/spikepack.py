@@ -104,7 +104,7 @@ def spikepack_windows(
         out, carry, start = spikepack_packed(window, carry, theta, params, scale_output=scale_output)
         outs.append(out)
         starts.append(start)
-    return torch.stack(outs), carry, torch.stack(starts)
+    return ops.stack(outs, 0), carry, ops.stack(starts, 0)
 
 
 def spikepack_multi_step(
@@ -138,7 +138,7 @@ def spikepack_multi_step(
         for window in potential.unbind(0):
             starts.append(_start(window, carry, params))
             carry = _close(starts[-1], theta, params)
-        start = torch.stack(starts)
+        start = ops.stack(starts, 0)
     spikes = ops.fire_serial(start, theta, params)
     return spikes.flatten(0, 1).to(x_seq.dtype), carry, start
 
@@ -217,4 +217,4 @@ def membrane_sequence(start: torch.Tensor, theta: torch.Tensor, params: NeuronPa
     theta = theta.to(start.dtype)
     _, emitted = ops.split_code(ops.signed_code(start, theta, params), params)
     steps = [equations.residual(start, theta, ops.decode_code(code, params)) for code in emitted]
-    return torch.stack(steps, dim=1).flatten(0, 1)
+    return ops.stack(steps, 1).flatten(0, 1)

@@ -239,7 +239,7 @@ class SpikePackNode(ThresholdMixin, BaseNode):
         self, inputs: tuple[torch.Tensor, ...], states: tuple[Any, ...], **_: Any
     ) -> tuple[tuple[torch.Tensor, ...], tuple[Any, ...]]:
         """One call in step mode ``"m"``: W windows, states explicit."""
-        out, state, _, _ = self._sequence(inputs[0], SpikePackState(*states))
+        out, state, _theta, _start = self._sequence(inputs[0], SpikePackState(*states))
         return (out,), tuple(state)
 
     def _sequence(

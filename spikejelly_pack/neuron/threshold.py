@@ -181,7 +181,7 @@ class ThresholdMixin(nn.Module):
         if not 0 <= dim < sample or x.shape[lead + dim] != theta.shape[0]:
             raise ShapeError(
                 f"SpikePackNode: the input must have {theta.shape[0]} channels at dimension "
-                f"{self.channel_dim} of [N, *], got shape {tuple(x.shape[lead:])}; set channels or channel_dim to match."
+                f"{self.channel_dim} of [N, *], got shape {tuple(x.shape[lead:])}; set channel_dim."
             )
         return theta.view((-1,) + (1,) * (sample - 1 - dim))
 

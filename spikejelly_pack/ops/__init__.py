@@ -10,6 +10,7 @@ from .carry import window_carry
 from .charge import charge_windows
 from .fire import fire
 from .gradient_rules import refuse_gradient, scale_gradient
+from .layout import stack
 from .providers import PROVIDERS, check_provider
 from .serial import fire_serial
 from .values import compute_dtype, decode_code, signed_code, split_code
@@ -26,5 +27,6 @@ __all__ = [
     "scale_gradient",
     "signed_code",
     "split_code",
+    "stack",
     "window_carry",
 ]

@@ -19,6 +19,8 @@ def _unclamped(
 
 
 class _Carry(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(
         start: torch.Tensor, decoded: torch.Tensor, theta: torch.Tensor, params: NeuronParameters

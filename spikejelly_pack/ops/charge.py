@@ -8,12 +8,15 @@ import torch
 
 from ..spec import equations
 from ..spec.parameters import NeuronParameters
+from .layout import stack
 
 __all__ = ["charge_windows"]
 
 
 class _Charge(torch.autograd.Function):
     """Keeps nothing for the backward pass: ``d U / d x[t] = q_t / Q``."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(currents: torch.Tensor, params: NeuronParameters) -> torch.Tensor:
@@ -28,7 +31,7 @@ class _Charge(torch.autograd.Function):
         (grad,) = grad_outputs
         params = ctx.params
         share = grad / params.weight_sum
-        return torch.stack([share * weight for weight in params.weights], dim=1), None
+        return stack([share * weight for weight in params.weights], dim=1), None
 
 
 def _charge(currents: torch.Tensor, params: NeuronParameters) -> torch.Tensor:

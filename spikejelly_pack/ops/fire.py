@@ -21,6 +21,8 @@ def _value(start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters, s
 class _FireFixed(torch.autograd.Function):
     """Threshold without gradient: one byte per element is kept for the backward pass."""
 
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(
         start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters, scaled: bool
@@ -42,6 +44,8 @@ class _FireFixed(torch.autograd.Function):
 
 class _FireLearnable(torch.autograd.Function):
     """Threshold with gradient: the membrane and the output are kept."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(

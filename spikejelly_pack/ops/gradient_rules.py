@@ -12,6 +12,8 @@ __all__ = ["refuse_gradient", "scale_gradient"]
 
 
 class _Scale(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(value: torch.Tensor, _factor: float) -> torch.Tensor:
         return value.clone()
@@ -27,6 +29,8 @@ class _Scale(torch.autograd.Function):
 
 
 class _Refuse(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(value: torch.Tensor, _source: torch.Tensor) -> torch.Tensor:
         return value.clone()
@@ -49,7 +53,10 @@ def scale_gradient(value: torch.Tensor, factor: float) -> torch.Tensor:
 
 
 def refuse_gradient(value: torch.Tensor, source: torch.Tensor) -> torch.Tensor:
-    """``value``, joined to the graph of ``source`` so that a backward pass raises instead of giving zeros."""
-    if not (torch.is_grad_enabled() and source.requires_grad):
+    """``value``, joined to the graph of ``source`` so that a backward pass raises instead of giving zeros.
+
+    Under ``torch.compile``, which traces a backward pass before there is one, the result has no gradient.
+    """
+    if torch.compiler.is_compiling() or not (torch.is_grad_enabled() and source.requires_grad):
         return value
     return _Refuse.apply(value, source)

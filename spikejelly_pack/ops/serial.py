@@ -8,6 +8,7 @@ import torch
 
 from ..spec import gradients
 from ..spec.parameters import NeuronParameters
+from .layout import stack
 from .values import signed_code, split_code
 
 __all__ = ["fire_serial"]
@@ -15,10 +16,12 @@ __all__ = ["fire_serial"]
 
 def _digits(start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters) -> torch.Tensor:
     digits, _ = split_code(signed_code(start, theta, params), params)
-    return torch.stack(digits, dim=1)
+    return stack(digits, dim=1)
 
 
 class _FireSerial(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
     def forward(start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters) -> torch.Tensor:
         return _digits(start, theta, params)

@@ -48,7 +48,7 @@ def charge_step(accumulator: Any, current: Any, tau: Any) -> Any:
 
 
 def charge(currents: Iterable[Any], tau: Any) -> Any:
-    """Integrate the T currents of one window by Horner's rule; ``U = charge(x) / Q``."""
+    """Integrate the T currents of one window by Horner's rule; divided by Q it is the membrane ``U``."""
     accumulator: Any = None
     for current in currents:
         accumulator = current if accumulator is None else charge_step(accumulator, current, tau)
