@@ -48,7 +48,7 @@ class PyConvIm2col(PyLoihiProcessModel):
         self.rows: Any = None
 
     def prepare(self) -> None:
-        """Positions of all windows' inputs, ``[groups, K, W_out * H_out]`` (0: padding); the kernel's rows."""
+        """Positions of all windows' inputs, ``[groups, K, W_out * H_out]`` (0: padding); kernel rows."""
         width, height, channels = (int(n) for n in self.proc_params["input_shape"])
         positions = np.arange(1, width * height * channels + 1).reshape(1, width, height, channels)
         view = windows(

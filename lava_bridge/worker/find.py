@@ -173,6 +173,6 @@ def find(python: str | os.PathLike[str] | None = None) -> Interpreter:
         return seen[-1].interpreter
     raise EnvironmentMissingError(
         f"Lava needs a Python 3.10 with lava-nc {LAVA_VERSION} and this very spikejelly-pack, "
-        f"but found none among: {'; '.join(map(str, seen))}; run `tox run -e lava --notest` in the project, or "
-        f"`pip install --force-reinstall` its wheel into a Python 3.10 and set ${VARIABLE} to it."
+        f"but found none among: {'; '.join(map(str, seen))}; run `tox run -e lava --notest` in the project, "
+        f"or `pip install --force-reinstall` its wheel into a Python 3.10 and set ${VARIABLE} to it."
     )

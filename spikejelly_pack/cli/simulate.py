@@ -1,0 +1,139 @@
+"""``spikepack simulate``: run an exported network in Intel Lava and compare it with the integer reference."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import lava_bridge
+from spikejelly_pack.spec import exchange
+from spikejelly_pack.spec.atomic import replacing
+from spikejelly_pack.spec.errors import DtypeError, ParameterError, RunError, ShapeError
+from spikejelly_pack.spec.execute import as_inputs, encode, run_packed
+from spikejelly_pack.spec.graph import Network
+from spikejelly_pack.spec.graph.base import Array
+
+__all__ = ["HELP", "NAME", "add_arguments", "run"]
+
+NAME = "simulate"
+HELP = "run an exported network in Intel Lava, spike by spike, and compare every integer with the reference"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of the command."""
+    parser.add_argument("file", metavar="FILE", help="exchange file (.spk) made by spikepack export")
+    parser.add_argument(
+        "--input",
+        metavar="X",
+        help=".npy of real values [N, ...] (.npz: an array per input); default: the file's golden samples",
+    )
+    parser.add_argument(
+        "--codes", action="store_true", help="the values of --input are integer codes already"
+    )
+    parser.add_argument("--samples", type=int, metavar="N", help="use the first N samples only")
+    parser.add_argument(
+        "--engine", default="loihi", help="loihi (Lava's own runtime) or inline (one process)"
+    )
+    parser.add_argument("--record", nargs="*", default=[], metavar="NAME", help="neurons to record, or: all")
+    parser.add_argument("--timeout", type=float, default=600.0, metavar="S", help="give up after S seconds")
+    parser.add_argument("--python", metavar="PATH", help="Python 3.10 with Lava, or its virtual environment")
+    parser.add_argument("--out", metavar="NPZ", help="write codes/NAME, membranes/NAME and outputs/NAME here")
+    parser.add_argument(
+        "--check",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="compare with the integer reference (default: yes)",
+    )
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Run the command; returns what it prints.
+
+    Raises:
+        SpikePackError: Bad input; :class:`RunError` when the run fails or Lava and the reference differ.
+    """
+    network = exchange.load(args.file)
+    codes = _codes(network, args)
+    result = lava_bridge.simulate(
+        network,
+        codes,
+        codes=True,
+        engine=args.engine,
+        record="all" if args.record == ["all"] else args.record,
+        python=args.python,
+        timeout=args.timeout,
+    )
+    if args.out:
+        _write(args.out, result)
+    report: dict[str, Any] = {
+        "file": str(args.file),
+        "engine": result.engine,
+        "samples": result.samples,
+        **result.timing,
+        "processes": result.processes,
+        "python": result.python,
+        "lava": result.lava,
+    }
+    if args.out:
+        report["out"] = str(args.out)
+    if args.check:
+        report["compared"] = _compare(network, codes, {**result.codes, **result.membranes})
+        report["bit_exact"] = True
+    return report
+
+
+def _codes(network: Network, args: argparse.Namespace) -> dict[str, Array]:
+    if args.samples is not None and args.samples < 1:
+        raise ParameterError(
+            f"simulate: --samples must be >= 1, got {args.samples}; leave it out to use all."
+        )
+    if args.input is None:
+        golden = exchange.golden_samples(network, args.file)
+        if not golden:
+            raise ParameterError(f"{args.file}: holds no golden samples; pass data with --input.")
+        codes = {op.name: golden[op.name] for op in network.inputs}
+    else:
+        values = _read(network, args.input)
+        codes = values if args.codes else {op.name: encode(op, values[op.name]) for op in network.inputs}
+    return as_inputs(network, {name: array[: args.samples] for name, array in codes.items()})
+
+
+def _read(network: Network, path: str) -> dict[str, Array]:
+    try:
+        content = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DtypeError(
+            f"{path}: must be an .npy or .npz file of numbers, got {error}; check the file."
+        ) from None
+    names = [op.name for op in network.inputs]
+    if isinstance(content, np.ndarray):
+        if len(names) != 1:
+            raise ShapeError(f"{path}: the network has inputs {names}; pass an .npz with one array for each.")
+        return {names[0]: content}
+    with content:
+        if missing := sorted(set(names) - set(content.files)):
+            raise ShapeError(f"{path}: must hold an array for each input, got none for {missing}; add it.")
+        return {name: content[name] for name in names}
+
+
+def _write(path: str, result: lava_bridge.Simulation) -> None:
+    tables = {"codes": result.codes, "membranes": result.membranes, "outputs": result.outputs}
+    arrays = {f"{table}/{name}": array for table, named in tables.items() for name, array in named.items()}
+    with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
+def _compare(network: Network, codes: dict[str, Array], values: dict[str, Array]) -> list[str]:
+    """Names compared; raises where a single integer differs."""
+    reference = run_packed(network, codes)
+    for name, value in values.items():
+        differing = int((value != reference[name]).sum())
+        if differing or value.shape != reference[name].shape:
+            raise RunError(
+                f"{network.ops[name].label}: Lava and the integer reference must agree, got {differing} of "
+                f"{value.size} values that differ; please report it with the file."
+            )
+    return sorted(values)
