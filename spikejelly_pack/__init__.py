@@ -11,10 +11,21 @@ from typing import Any
 
 # Public name -> module that holds it; one line per name.
 EXPORTS: dict[str, str] = {
+    "CodeCompressor": "spikejelly_pack.layer",
+    "DecodeOutput": "spikejelly_pack.layer",
     "NeuronParameters": "spikejelly_pack.spec.parameters",
+    "SpikeDelay": "spikejelly_pack.layer",
     "SpikePackError": "spikejelly_pack.spec.errors",
+    "SpikePackMatmul": "spikejelly_pack.layer",
+    "SpikePackMaxPool2d": "spikejelly_pack.layer",
     "SpikePackNode": "spikejelly_pack.neuron",
+    "SpikePackProduct": "spikejelly_pack.layer",
+    "SpikePackValueMaxPool2d": "spikejelly_pack.layer",
+    "SpikePackWindow": "spikejelly_pack.layer",
+    "adapt": "spikejelly_pack.layer",
     "decode_output": "spikejelly_pack.functional",
+    "digit_view": "spikejelly_pack.layer",
+    "latency": "spikejelly_pack.layer",
     "set_form": "spikejelly_pack.neuron",
 }
 

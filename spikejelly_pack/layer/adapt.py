@@ -1,0 +1,173 @@
+"""Make the packed and the serial form of a network the same function, or say where they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from spikingjelly.activation_based import functional, layer
+from torch import Tensor, fx, nn
+
+from . import handle_blocks, handle_layers  # noqa: F401 - importing them registers their handlers
+from .balance import Delay, balance
+from .dataflow import Finding, Kind, edge_kinds, findings
+from .exact import WeightedReadout
+from .handlers import Outcome, Site, handler_of
+from .max_pool import SpikePackMaxPool2d
+from .members import is_node, nodes_of, shared_code
+from .trace import trace
+from .window import FormModule
+
+__all__ = ["AdaptReport", "Replacement", "adapt"]
+
+
+@dataclass(frozen=True)
+class Replacement:
+    """One module that is exact now.
+
+    Attributes:
+        name: Module path in the network (``""`` is the network itself).
+        before: Its type before.
+        after: Its type now.
+        reason: Why the forms differed.
+    """
+
+    name: str
+    before: str
+    after: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class AdaptReport:
+    """What :func:`adapt` did.
+
+    Attributes:
+        replaced: Modules that are exact now.
+        named: What still makes the forms differ in eval mode.
+        training: What makes them differ in training only.
+        trace_error: Why the dataflow could not be followed, ``""`` where it could; then functions called in a
+            ``forward`` were not looked at, and only modules were.
+        latency: Latency of the single-step form in time steps, None where it is not known.
+        delays: Skip branches delayed in single-step form.
+        single_step: Why the single-step form has no known latency, ``""`` where it has.
+    """
+
+    replaced: tuple[Replacement, ...]
+    named: tuple[Finding, ...]
+    training: tuple[Finding, ...]
+    trace_error: str = ""
+    latency: int | None = None
+    delays: tuple[Delay, ...] = field(default_factory=tuple)
+    single_step: str = ""
+
+    @property
+    def exact(self) -> bool:
+        """Whether packed and serial multi-step form agree in eval mode, as far as could be seen."""
+        return not self.named and not self.trace_error
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Reason of every replacement and finding, by name."""
+        entries = (*self.replaced, *self.named, *self.training)
+        return {entry.name: entry.reason for entry in entries}
+
+
+def adapt(net: nn.Module, example_input: Tensor | tuple[Tensor, ...] | None = None) -> AdaptReport:
+    """Replace what does not commute with the charge by its exact form, in place, or name it.
+
+    Affine layers commute with the charge. Max-pooling of spikes, products of two spike trains (attention,
+    SEW's AND and IAND), activations, attention over time and a readout by ``.mean(0)`` do not; each known
+    one is replaced. Parameters and ``state_dict`` keys stay. Call it after building and loading; calling it
+    again changes nothing.
+
+    Args:
+        net: Network of SpikePack nodes.
+        example_input: One input as ``net`` takes it now. Builders whose forward looks at its input (``x.ndim``)
+            need it to be traced; without a trace, only modules are looked at and pools decode whole windows.
+
+    Returns:
+        What was replaced and what was not.
+
+    Raises:
+        UnsupportedError: ``net`` has no SpikePackNode, or nodes of different T or tau.
+    """
+    code = shared_code(net, "adapt")
+    first = next(iter(nodes_of(net).values()))
+    graph, _ = trace(net, example_input)
+    kinds = _input_kinds(graph, net) if graph is not None else {}
+    replaced: list[Replacement] = []
+    named: list[Finding] = []
+    training: list[Finding] = []
+    for site in _sites(net, Site("", net, None, code, first.form, first.step_mode, None), kinds):
+        before = type(site.module).__name__
+        handler = handler_of(site.module) or handle_layers.unknown_layer
+        _apply(site, before, handler(site), replaced, named, training)
+    functional.invalidate_reset_cache(net)
+    graph, error = trace(net, example_input)
+    if graph is not None:
+        named.extend(findings(graph, net, edge_kinds(graph, net), WeightedReadout))
+    latency, delays, single_step = balance(net)
+    return AdaptReport(
+        tuple(replaced), tuple(named), tuple(training), error, latency, delays, single_step
+    )
+
+
+def _sites(net: nn.Module, root: Site, kinds: dict[str, Kind]) -> Iterator[Site]:
+    """Every module, parents first; a handler may change a module's children before they are visited."""
+    yield root
+    current = root.module if root.parent is None else getattr(root.parent, root.path.rpartition(".")[2])
+    if is_node(current) or isinstance(current, FormModule):
+        return
+    in_container = isinstance(current, layer.SeqToANNContainer | layer.MultiStepContainer)
+    for attribute, child in list(current.named_children()):
+        path = f"{root.path}.{attribute}" if root.path else attribute
+        kind = kinds.get(path)
+        if kind is None:
+            kind = _predecessor_kind(current, attribute, root.kind)
+        mode = "m" if in_container else root.step_mode
+        yield from _sites(net, Site(path, child, current, root.code, root.form, mode, kind), kinds)
+
+
+def _input_kinds(graph: fx.Graph, net: nn.Module) -> dict[str, Kind]:
+    """Kind of what flows into every module of the graph; the widest of several calls."""
+    edges = edge_kinds(graph, net)
+    kinds: dict[str, Kind] = {}
+    for node in graph.nodes:
+        if node.op == "call_module" and node.all_input_nodes:
+            widest = max(edges[source] for source in node.all_input_nodes)
+            kinds[str(node.target)] = max(widest, kinds.get(str(node.target), Kind.CONSTANT))
+    return kinds
+
+
+def _predecessor_kind(parent: nn.Module, attribute: str, incoming: Kind | None) -> Kind | None:
+    """Kind by the order in a ``Sequential``, where the dataflow was not traced."""
+    if not isinstance(parent, nn.Sequential):
+        return None
+    kind = incoming
+    for name, child in parent.named_children():
+        if name == attribute:
+            return kind
+        if is_node(child):
+            kind = Kind.SPIKES
+        elif not isinstance(child, nn.Flatten | nn.Identity | nn.MaxPool2d | SpikePackMaxPool2d):
+            kind = Kind.CURRENT
+    return kind
+
+
+def _apply(
+    site: Site,
+    before: str,
+    outcome: Outcome,
+    replaced: list[Replacement],
+    named: list[Finding],
+    training: list[Finding],
+) -> None:
+    if outcome.action == "replace":
+        assert outcome.module is not None
+        if site.parent is not None and outcome.module is not site.module:
+            setattr(site.parent, site.path.rpartition(".")[2], outcome.module)
+        replaced.append(Replacement(site.path, before, type(outcome.module).__name__, outcome.reason))
+    elif outcome.action in ("name", "train"):
+        finding = Finding(site.path, before, outcome.reason, outcome.remedy)
+        (named if outcome.action == "name" else training).append(finding)

@@ -1,0 +1,179 @@
+"""Handlers of single layers: affine ones, pools, activations, normalisation, dropout, other neurons."""
+
+from __future__ import annotations
+
+from spikingjelly.activation_based import layer
+from spikingjelly.activation_based.neuron.base_node import BaseNode
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.dropout import _DropoutNd
+
+from ..neuron import SpikePackNode
+from .dataflow import Kind
+from .digits import CodeCompressor, compressor_of
+from .handlers import Outcome, Site, handles, keep, name, replace, train_only
+from .max_pool import SpikePackMaxPool2d, SpikePackValueMaxPool2d
+from .members import holds_state
+from .temporal import SpikePackWindow, TemporalWindow
+from .window import FormModule
+
+__all__: list[str] = []
+
+
+@handles(
+    SpikePackNode,
+    FormModule,
+    _ConvNd,
+    nn.Linear,
+    nn.Flatten,
+    nn.Unflatten,
+    nn.Identity,
+    nn.Upsample,
+    nn.PixelShuffle,
+    nn.AvgPool1d,
+    nn.AvgPool2d,
+    nn.AvgPool3d,
+    nn.AdaptiveAvgPool1d,
+    nn.AdaptiveAvgPool2d,
+    nn.AdaptiveAvgPool3d,
+    nn.ZeroPad2d,
+    layer.VotingLayer,
+    layer.Dropout,
+    layer.Dropout2d,
+)
+def affine(site: Site) -> Outcome:
+    """Affine in its trains (SpikingJelly's dropout keeps one mask for the window, so it is too)."""
+    return keep()
+
+
+@handles(nn.Sequential, nn.ModuleList, nn.ModuleDict)
+def container(site: Site) -> Outcome:
+    """Its members are looked at one by one."""
+    return keep()
+
+
+@handles(nn.MaxPool2d)
+def max_pool(site: Site) -> Outcome:
+    """Digit-serial on node outputs, by windows anywhere else."""
+    pool = site.module
+    assert isinstance(pool, nn.MaxPool2d)
+    if pool.return_indices:
+        return name("the winner's index is not known until the last digit", "pool without return_indices")
+    exact = SpikePackMaxPool2d if site.kind is Kind.SPIKES else SpikePackValueMaxPool2d
+    reason = {
+        Kind.SPIKES: "the digit-wise maximum of codes is not their maximum: digit-serial comparison instead",
+        None: "the maximum of T currents is not that of their charge; the input is not known to be one node's spikes",
+    }.get(site.kind, "the maximum of T currents is not that of their charge: the window is decoded first")
+    size = (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
+    return replace(exact(*size, ceil_mode=pool.ceil_mode, **site.window_arguments), reason)  # type: ignore[arg-type]
+
+
+@handles(
+    nn.MaxPool1d,
+    nn.MaxPool3d,
+    nn.AdaptiveMaxPool1d,
+    nn.AdaptiveMaxPool2d,
+    nn.AdaptiveMaxPool3d,
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Sigmoid,
+    nn.Tanh,
+    nn.Hardswish,
+    nn.Hardsigmoid,
+    nn.Softmax,
+)
+def activation(site: Site) -> Outcome:
+    """Not affine and without parameters: applied to the decoded window."""
+    return replace(
+        SpikePackWindow(site.module, **site.window_arguments),
+        "it is not affine in its spike trains: the window is decoded first",
+    )
+
+
+@handles(_BatchNorm)
+def batch_norm(site: Site) -> Outcome:
+    """Affine in eval mode."""
+    return train_only(
+        "in training its statistics are those of single steps, not of decoded values",
+        "train in packed form, or in eval mode of this layer",
+    )
+
+
+@handles(_DropoutNd)
+def dropout(site: Site) -> Outcome:
+    """Affine in eval mode; SpikingJelly's own draws one mask per window."""
+    if getattr(site.module, "p", 0.0) == 0.0:
+        return keep()
+    return train_only(
+        "in training it draws another mask for every time step", "use SpikingJelly's layer.Dropout"
+    )
+
+
+@handles(
+    layer.TemporalWiseAttention,
+    layer.MultiDimensionalAttention,
+)
+def temporal_attention(site: Site) -> Outcome:
+    """Sees the T steps as a whole: applied to the decoded window, shown as T equal steps."""
+    built_for = _steps_of(site.module)
+    if built_for not in (None, site.code.time_steps):
+        return name(
+            f"its attention over time was built for T = {built_for}, the nodes have {site.code.time_steps}",
+            "build the network with T equal to time_steps",
+        )
+    arguments = site.window_arguments
+    del arguments["step_mode"]
+    return replace(
+        TemporalWindow(site.module, **arguments),
+        "attention over time scales the digits of a code apart: the window is decoded first",
+    )
+
+
+def _steps_of(module: nn.Module) -> int | None:
+    axis = getattr(module, "ta", module)  # the temporal axis of the multi-dimensional one, or None
+    perceptron = getattr(axis, "sharedMLP", None)
+    if perceptron is None:
+        return None
+    first = perceptron[0]
+    return int(first.in_features if isinstance(first, nn.Linear) else first.in_channels)
+
+
+@handles(BaseNode)
+def other_neuron(site: Site) -> Outcome:
+    """Neurons of other kinds depend on the order of their spikes, not on a code."""
+    return name(
+        f"{type(site.module).__name__} is not a SpikePackNode: what it does depends on the order of the time steps",
+        "build the network with spiking_neuron=SpikePackNode",
+    )
+
+
+@handles("torch.distributed.algorithms._checkpoint.checkpoint_wrapper.CheckpointWrapper")
+def checkpointed(site: Site) -> Outcome:
+    """SpikingJelly's memory checkpointing: its binary compressors corrupt decoded values."""
+    compressor = compressor_of(site.module)
+    if compressor is None or isinstance(compressor, CodeCompressor):
+        return keep()
+    return name(
+        f"{type(compressor).__name__} keeps binary spikes only and turns decoded values into 0 or 1",
+        f"compress with CodeCompressor(time_steps={site.code.time_steps}), or without a compressor",
+    )
+
+
+def unknown_layer(site: Site) -> Outcome:
+    """What no handler knows: composite modules are looked into, single ones named."""
+    if next(site.module.children(), None) is not None or holds_state(site.module):
+        return keep()
+    if not _overrides_forward(site.module):
+        return keep()
+    return name(
+        f"{type(site.module).__name__} is not known to be affine in its spike trains",
+        "wrap it in SpikePackWindow, or register a handler if it is affine",
+    )
+
+
+def _overrides_forward(module: nn.Module) -> bool:
+    return type(module).forward is not nn.Module.forward

@@ -1,0 +1,115 @@
+"""Registry of what ``adapt`` does with a module: module type -> handler.
+
+A new module type is one function with ``@handles(Type)``; a type of a private or optional library is
+registered by its qualified name. The most specific registered base class answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from ..spec.parameters import NeuronParameters
+from .dataflow import Kind
+
+__all__ = ["HANDLERS", "Handler", "Outcome", "Site", "handler_of", "handles", "keep", "name", "replace", "train_only"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One module in its network.
+
+    Attributes:
+        path: Name within the network, ``""`` for the network itself.
+        module: The module.
+        parent: Module that holds it, None for the network itself.
+        code: The T and tau that all nodes share.
+        form: Form the nodes are in.
+        step_mode: Step mode the module is called in.
+        kind: What flows into it, None where unknown.
+    """
+
+    path: str
+    module: nn.Module
+    parent: nn.Module | None
+    code: NeuronParameters
+    form: str
+    step_mode: str
+    kind: Kind | None
+
+    @property
+    def window_arguments(self) -> dict[str, Any]:
+        """Keyword arguments of a replacement from this folder."""
+        return {
+            "time_steps": self.code.time_steps,
+            "tau": self.code.tau,
+            "form": self.form,
+            "step_mode": self.step_mode,
+        }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a handler decided.
+
+    Attributes:
+        action: ``"keep"`` (commutes), ``"replace"`` (``module`` is exact), ``"name"`` (forms differ) or
+            ``"train"`` (forms differ in training only).
+        module: What stands at the site afterwards: another module, or the same one changed in place.
+        reason: Why.
+        remedy: What the user can do about a named one.
+    """
+
+    action: str
+    module: nn.Module | None = None
+    reason: str = ""
+    remedy: str = ""
+
+
+Handler = Callable[[Site], Outcome]
+HANDLERS: dict[type[nn.Module] | str, Handler] = {}
+
+
+def handles(*types: type[nn.Module] | str) -> Callable[[Handler], Handler]:
+    """Register a handler for module types, or for qualified names of types."""
+
+    def register(handler: Handler) -> Handler:
+        for module_type in types:
+            if module_type in HANDLERS:
+                raise ValueError(f"adapt: {module_type} already has a handler")
+            HANDLERS[module_type] = handler
+        return handler
+
+    return register
+
+
+def handler_of(module: nn.Module) -> Handler | None:
+    """Handler of the most specific registered base class of ``module``."""
+    for base in type(module).__mro__:
+        found = HANDLERS.get(base) or HANDLERS.get(f"{base.__module__}.{base.__qualname__}")
+        if found is not None:
+            return found
+    return None
+
+
+def keep() -> Outcome:
+    """The module commutes with the charge."""
+    return Outcome("keep")
+
+
+def replace(module: nn.Module, reason: str) -> Outcome:
+    """``module`` is exact and stands in for the original."""
+    return Outcome("replace", module, reason)
+
+
+def name(reason: str, remedy: str) -> Outcome:
+    """The forms differ here."""
+    return Outcome("name", None, reason, remedy)
+
+
+def train_only(reason: str, remedy: str) -> Outcome:
+    """The forms agree in eval mode and differ in training."""
+    return Outcome("train", None, reason, remedy)
