@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from spikingjelly.activation_based import functional, layer
 from torch import Tensor, fx, nn
 
-from . import handle_blocks, handle_layers  # noqa: F401 - importing them registers their handlers
 from .balance import Delay, balance
 from .dataflow import Finding, Kind, edge_kinds, findings
-from .exact import WeightedReadout
-from .handlers import Outcome, Site, handler_of
+from .handlers import Outcome, Site, handler_of, unknown_module
 from .max_pool import SpikePackMaxPool2d
 from .members import is_node, nodes_of, shared_code
+from .readout import WeightedReadout
 from .trace import trace
 from .window import FormModule
 
@@ -83,8 +83,9 @@ def adapt(net: nn.Module, example_input: Tensor | tuple[Tensor, ...] | None = No
 
     Args:
         net: Network of SpikePack nodes.
-        example_input: One input as ``net`` takes it now. Builders whose forward looks at its input (``x.ndim``)
-            need it to be traced; without a trace, only modules are looked at and pools decode whole windows.
+        example_input: One input as ``net`` takes it now. Builders whose forward looks at its input
+            (``x.ndim``) need it to be traced; without a trace, only modules are looked at and pools decode
+            whole windows.
 
     Returns:
         What was replaced and what was not.
@@ -92,6 +93,7 @@ def adapt(net: nn.Module, example_input: Tensor | tuple[Tensor, ...] | None = No
     Raises:
         UnsupportedError: ``net`` has no SpikePackNode, or nodes of different T or tau.
     """
+    _load_handlers()
     code = shared_code(net, "adapt")
     first = next(iter(nodes_of(net).values()))
     graph, _ = trace(net, example_input)
@@ -101,16 +103,20 @@ def adapt(net: nn.Module, example_input: Tensor | tuple[Tensor, ...] | None = No
     training: list[Finding] = []
     for site in _sites(net, Site("", net, None, code, first.form, first.step_mode, None), kinds):
         before = type(site.module).__name__
-        handler = handler_of(site.module) or handle_layers.unknown_layer
+        handler = handler_of(site.module) or unknown_module
         _apply(site, before, handler(site), replaced, named, training)
     functional.invalidate_reset_cache(net)
     graph, error = trace(net, example_input)
     if graph is not None:
         named.extend(findings(graph, net, edge_kinds(graph, net), WeightedReadout))
     latency, delays, single_step = balance(net)
-    return AdaptReport(
-        tuple(replaced), tuple(named), tuple(training), error, latency, delays, single_step
-    )
+    return AdaptReport(tuple(replaced), tuple(named), tuple(training), error, latency, delays, single_step)
+
+
+def _load_handlers() -> None:
+    """Import what registers handlers: late, because SpikingJelly's builders pull in torchvision."""
+    for room in ("handle_layers", "handle_blocks"):
+        importlib.import_module(f"{__package__}.{room}")
 
 
 def _sites(net: nn.Module, root: Site, kinds: dict[str, Kind]) -> Iterator[Site]:

@@ -39,7 +39,9 @@ class Delay:
 @contextmanager
 def _single_step(net: nn.Module) -> Iterator[None]:
     """Step mode ``"s"`` for the time of a trace; step modes are put back, states are not touched."""
-    modes = {m: m._step_mode for m in net.modules() if isinstance(m, base.StepModule) and hasattr(m, "_step_mode")}
+    modes = {
+        m: m._step_mode for m in net.modules() if isinstance(m, base.StepModule) and hasattr(m, "_step_mode")
+    }
     own = net.__dict__.pop("forward", None)
     try:
         for module in modes:
@@ -96,8 +98,8 @@ def latency(net: nn.Module) -> int:
     graph, error = _traced(net)
     if graph is None:
         raise UnsupportedError(
-            f"latency: net must be traceable by torch.fx, got {type(net).__name__}: {error}; add up T per node on the "
-            "longest path by hand."
+            f"latency: net must be traceable by torch.fx, got {type(net).__name__}: {error}; add up "
+            "T per node on the longest path by hand."
         )
     return _output_window(graph, net) * code.time_steps
 
@@ -122,9 +124,10 @@ def balance(net: nn.Module) -> tuple[int | None, tuple[Delay, ...], str]:
         return None, (), error
     arrivals = _arrivals(graph, net)
     for node in graph.nodes:
-        if node.op == "call_module" and is_node(net.get_submodule(str(node.target))):
+        module = net.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if is_node(module):
             # Windows before this one only fill the pipeline and must leave no carry.
-            net.get_submodule(str(node.target)).start_window = arrivals[node] - 1
+            module.start_window = arrivals[node] - 1
     wanted = _wanted_delays(graph, net, arrivals)
     if wanted:
         form = next(iter(nodes_of(net).values())).form
@@ -154,7 +157,9 @@ def _wanted_delays(
     for node in graph.nodes:
         trains = [source for source in node.all_input_nodes if kinds[source] is not Kind.CONSTANT]
         latest = max((arrivals[source] for source in trains), default=0)
-        wanted += [(source, node, latest - arrivals[source]) for source in trains if arrivals[source] < latest]
+        wanted += [
+            (source, node, latest - arrivals[source]) for source in trains if arrivals[source] < latest
+        ]
     return wanted
 
 
@@ -175,7 +180,7 @@ class BalancedForward:
     def __call__(self, *args: Tensor, **kwargs: Any) -> Any:
         """Run the network."""
         net = self.net
-        first = next(iter(net.spike_delays.values()))  # type: ignore[union-attr]
+        first = next(module for module in net.modules() if isinstance(module, SpikeDelay))
         if first.form == "packed" or first.step_mode == "m":
             return type(net).forward(net, *args, **kwargs)
         if self.graph is None:
@@ -186,8 +191,8 @@ class BalancedForward:
         graph, error = _traced(self.net)
         if graph is None:
             raise UnsupportedError(
-                f"adapt: the single-step form of {type(self.net).__name__} must trace as it did, got: {error}; call "
-                "adapt(net) again after changing the network."
+                f"adapt: the single-step form of {type(self.net).__name__} must trace as it did, got: "
+                f"{error}; call adapt(net) again after changing the network."
             )
         for source, consumer, windows in _wanted_delays(graph, self.net, _arrivals(graph, self.net)):
             with graph.inserting_before(consumer):

@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import Any
 
 from torch import fx, nn
+from torch.fx.node import map_arg
 
 from .max_pool import SpikePackMaxPool2d
 from .members import is_node
@@ -46,18 +47,104 @@ class Finding:
 
 # Rearrange or select without mixing: the digits of a spike train stay digits.
 _VIEWS = frozenset(
-    "reshape view flatten unflatten transpose permute contiguous unsqueeze squeeze chunk split getitem "
-    "repeat expand repeat_interleave clone detach to float double half movedim swapaxes roll flip unbind".split()
+    {
+        "reshape",
+        "view",
+        "flatten",
+        "unflatten",
+        "transpose",
+        "permute",
+        "contiguous",
+        "unsqueeze",
+        "squeeze",
+        "chunk",
+        "split",
+        "getitem",
+        "repeat",
+        "expand",
+        "repeat_interleave",
+        "clone",
+        "detach",
+        "to",
+        "float",
+        "double",
+        "half",
+        "movedim",
+        "swapaxes",
+        "roll",
+        "flip",
+        "unbind",
+    }
 )
 _AFFINE = frozenset(
-    "add sub iadd isub radd rsub neg cat concat stack sum mean interpolate avg_pool1d avg_pool2d avg_pool3d "
-    "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d linear conv1d conv2d conv3d "
-    "conv_transpose1d conv_transpose2d pad upsample nansum pixel_shuffle".split()
+    {
+        "add",
+        "sub",
+        "iadd",
+        "isub",
+        "radd",
+        "rsub",
+        "neg",
+        "cat",
+        "concat",
+        "stack",
+        "sum",
+        "mean",
+        "interpolate",
+        "avg_pool1d",
+        "avg_pool2d",
+        "avg_pool3d",
+        "adaptive_avg_pool1d",
+        "adaptive_avg_pool2d",
+        "adaptive_avg_pool3d",
+        "linear",
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "conv_transpose1d",
+        "conv_transpose2d",
+        "pad",
+        "upsample",
+        "nansum",
+        "pixel_shuffle",
+    }
 )
-_PRODUCTS = frozenset("mul imul matmul imatmul bmm einsum baddbmm mm multiply __matmul__ __mul__".split())
-_QUOTIENTS = frozenset("truediv div itruediv divide".split())
+_PRODUCTS = frozenset(
+    {
+        "mul",
+        "imul",
+        "matmul",
+        "imatmul",
+        "bmm",
+        "einsum",
+        "baddbmm",
+        "mm",
+        "multiply",
+        "__matmul__",
+        "__mul__",
+    }
+)
+_QUOTIENTS = frozenset({"truediv", "div", "itruediv", "divide"})
 _QUESTIONS = frozenset(
-    "getattr size dim numel eq ne lt le gt ge floordiv mod zeros_like ones_like empty_like is_floating_point len".split()
+    {
+        "getattr",
+        "size",
+        "dim",
+        "numel",
+        "eq",
+        "ne",
+        "lt",
+        "le",
+        "gt",
+        "ge",
+        "floordiv",
+        "mod",
+        "zeros_like",
+        "ones_like",
+        "empty_like",
+        "is_floating_point",
+        "len",
+    }
 )
 _KEEPING_MODULES = (nn.Flatten, nn.Identity, nn.Unflatten, nn.PixelShuffle, nn.MaxPool2d)
 
@@ -69,7 +156,7 @@ def operation_name(node: fx.Node) -> str:
 
 def _inputs(node: fx.Node, kinds: dict[fx.Node, Kind]) -> list[Kind]:
     found: list[Kind] = []
-    fx.node.map_arg((node.args, node.kwargs), lambda n: found.append(kinds[n]) or n)
+    map_arg((node.args, node.kwargs), lambda n: found.append(kinds[n]) or n)
     return found
 
 
@@ -81,7 +168,7 @@ def edge_kinds(graph: fx.Graph, net: nn.Module) -> dict[fx.Node, Kind]:
     return kinds
 
 
-def _joined(node: fx.Node, inputs: list[Kind], net: nn.Module) -> Kind:
+def _joined(_node: fx.Node, inputs: list[Kind], _net: nn.Module) -> Kind:
     return max(inputs, default=Kind.CONSTANT)
 
 
@@ -94,7 +181,7 @@ def _module_kind(node: fx.Node, inputs: list[Kind], net: nn.Module) -> Kind:
     return Kind.CURRENT
 
 
-def _operation_kind(node: fx.Node, inputs: list[Kind], net: nn.Module) -> Kind:
+def _operation_kind(node: fx.Node, inputs: list[Kind], _net: nn.Module) -> Kind:
     name = operation_name(node)
     if name in _QUESTIONS:
         return Kind.CONSTANT
@@ -103,8 +190,8 @@ def _operation_kind(node: fx.Node, inputs: list[Kind], net: nn.Module) -> Kind:
 
 
 _RULES: dict[str, Callable[[fx.Node, list[Kind], nn.Module], Kind]] = {
-    "placeholder": lambda node, inputs, net: Kind.CURRENT,
-    "get_attr": lambda node, inputs, net: Kind.CONSTANT,
+    "placeholder": lambda *_: Kind.CURRENT,
+    "get_attr": lambda *_: Kind.CONSTANT,
     "call_module": _module_kind,
     "call_function": _operation_kind,
     "call_method": _operation_kind,

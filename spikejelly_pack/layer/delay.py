@@ -30,12 +30,19 @@ class SpikeDelay(FormModule):
     """
 
     def __init__(
-        self, windows: int, time_steps: int = 4, tau: float = 2.0, *, form: str = "serial", step_mode: str = "s"
+        self,
+        windows: int,
+        time_steps: int = 4,
+        tau: float = 2.0,
+        *,
+        form: str = "serial",
+        step_mode: str = "s",
     ) -> None:
         super().__init__(time_steps, tau, form=form, step_mode=step_mode)
         if isinstance(windows, bool) or not isinstance(windows, int) or windows < 0:
             raise ParameterError(
-                f"SpikeDelay: windows must be an integer >= 0, got {windows!r}; pass the nodes the branch skips."
+                f"SpikeDelay: windows must be an integer >= 0, got {windows!r}; "
+                "pass the nodes the branch skips."
             )
         self.windows = windows
         self.window_latency = windows
@@ -47,12 +54,12 @@ class SpikeDelay(FormModule):
         return self.windows * self.time_steps
 
     def multi_step_functional_forward(
-        self, inputs: tuple[Tensor, ...], states: States, **_: object
+        self, inputs: tuple[Tensor, ...], states: States, **_kwargs: object
     ) -> tuple[tuple[Tensor, ...], States]:
         return (inputs[0],), states
 
     def single_step_functional_forward(
-        self, inputs: tuple[Tensor, ...], states: States, **_: object
+        self, inputs: tuple[Tensor, ...], states: States, **_kwargs: object
     ) -> tuple[tuple[Tensor, ...], States]:
         x = inputs[0]
         phase, queue = states

@@ -21,7 +21,7 @@ __all__ = ["CodeCompressor", "binary_required", "digit_view"]
 
 
 def _codes_of(values: Tensor, code: NeuronParameters, owner: str) -> Tensor:
-    """Codes of decoded values ``P / Q``; refuses values that are not decoded values of this T, bit for bit."""
+    """Codes of decoded values ``P / Q``; refuses values that are not, bit for bit."""
     if code.tau != 2.0:
         raise UnsupportedError(
             f"{owner}: values must be codes or decoded with tau = 2, got tau={code.tau}; pass integer codes."
@@ -31,8 +31,8 @@ def _codes_of(values: Tensor, code: NeuronParameters, owner: str) -> Tensor:
     exact = (codes / codes.new_full((), code.weight_sum)).to(values.dtype) == values
     if not bool((exact & (codes.abs() <= code.max_code)).all()):
         raise DtypeError(
-            f"{owner}: values must be decoded values P / {code.max_code} of {code.time_steps} digits, got others; "
-            "pass the output of one node with this time_steps (currents and sums are no codes)."
+            f"{owner}: values must be decoded values P / {code.max_code} of {code.time_steps} digits, "
+            "got others; pass the output of one node with this time_steps (currents and sums are no codes)."
         )
     return codes.to(torch.int32)
 
@@ -107,8 +107,8 @@ def binary_required(values: Tensor, consumer: str = "binary_required") -> Tensor
     """
     if values.dtype != torch.bool and not bool(((values == 0) | (values == 1)).all()):
         raise DtypeError(
-            f"{consumer}: values must be binary spikes, got others; use set_form(net, 'serial') or digit_view for "
-            "counters and CodeCompressor for memory."
+            f"{consumer}: values must be binary spikes, got others; use set_form(net, 'serial') or "
+            "digit_view for counters and CodeCompressor for memory."
         )
     return values
 

@@ -6,7 +6,7 @@ so parameters, ``state_dict`` keys and references from optimisers stay what they
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 import torch
 from spikingjelly.activation_based import functional, layer
@@ -24,9 +24,8 @@ from spikingjelly.activation_based.model import (
     spike_driven_transformer,
 )
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
-from .readout import DecodeOutput
+from .readout import WeightedReadout
 from .window import FormModule, WindowModule
 
 __all__ = [
@@ -44,12 +43,14 @@ __all__ = [
     "ExactSpikeDrivenAttention",
     "ExactSpikeDrivenTransformer",
     "SelfAttentionProduct",
-    "WeightedReadout",
 ]
 
 
 class SelfAttentionProduct(WindowModule):
-    """Spikformer's ``(v @ k^T) @ q * scale`` of decoded values; the operand is ``[.., N, 3, heads, C / heads, L]``."""
+    """Spikformer's ``(v @ k^T) @ q * scale`` of decoded values.
+
+    Its one operand is ``[.., N, 3, heads, C / heads, L]``: q, k and v side by side.
+    """
 
     scale = 0.125
 
@@ -120,10 +121,15 @@ class ExactCifarAttention(nn.Module):
     """Max-Former's CIFAR self-attention with an exact product; takes over the children of the original."""
 
     exact_product: nn.Module
+    input_lif: nn.Module
+    qkv: nn.Module
+    qkv_lif: nn.Module
+    attn_lif: nn.Module
+    proj: nn.Module
 
     def __init__(self, original: nn.Module) -> None:
         super().__init__()
-        self.num_heads = original.num_heads
+        self.num_heads = int(original.num_heads)  # type: ignore[arg-type]
         for name, child in original.named_children():
             self.add_module(name, child)
         self.training = original.training
@@ -147,6 +153,8 @@ class _ExactSEW(nn.Module):
 
     cnf: str
     exact_product: nn.Module
+    downsample: nn.Module | None
+    downsample_sn: nn.Module
 
     def _branch(self, x: Tensor) -> Tensor:
         for stage in ("1", "2", "3"):
@@ -183,34 +191,9 @@ class ExactContainer(layer.SeqToANNContainer):
     def forward(self, x_seq: Tensor) -> Tensor:
         for module in self:
             whole = isinstance(module, FormModule)
-            x_seq = module(x_seq) if whole else functional.seq_to_ann_forward(x_seq, module)
+            y_seq = module(x_seq) if whole else functional.seq_to_ann_forward(x_seq, module)
+            x_seq = cast("Tensor", y_seq)
         return x_seq
-
-
-class _WeightedMean(TorchFunctionMode):
-    """Sends ``mean(0)`` to the readout while a builder's own forward runs."""
-
-    def __init__(self, readout: DecodeOutput) -> None:
-        super().__init__()
-        self.readout = readout
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        over_time = func in (Tensor.mean, torch.mean) and (args[1:2] == (0,) or kwargs.get("dim") == 0)
-        return self.readout(args[0]) if over_time else func(*args, **kwargs)
-
-
-class WeightedReadout(nn.Module):
-    """A builder's network whose ``.mean(0)`` over the time axis is the weighted readout in serial form."""
-
-    exact_readout: DecodeOutput
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.exact_readout.form == "packed":
-            result: Tensor = super().forward(x)
-            return result
-        with _WeightedMean(self.exact_readout):
-            return super().forward(x)  # type: ignore[no-any-return]
 
 
 class ExactMSResNet(WeightedReadout, ms_resnet.MSResNet):

@@ -32,7 +32,10 @@ from .window import WindowModule
 
 __all__: list[str] = []
 
-_PRODUCT = "step by step, a product of spike trains is not the product of what they code: the windows are decoded first"
+_PRODUCT = (
+    "step by step, a product of spike trains is not the product of what they code: the windows are "
+    "decoded first"
+)
 _READOUT = ".mean(0) weighs all digits alike: the weighted mean instead"
 
 

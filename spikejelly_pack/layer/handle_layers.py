@@ -14,7 +14,7 @@ from .dataflow import Kind
 from .digits import CodeCompressor, compressor_of
 from .handlers import Outcome, Site, handles, keep, name, replace, train_only
 from .max_pool import SpikePackMaxPool2d, SpikePackValueMaxPool2d
-from .members import holds_state
+from .synaptic_scale import SynapticScale
 from .temporal import SpikePackWindow, TemporalWindow
 from .window import FormModule
 
@@ -39,16 +39,17 @@ __all__: list[str] = []
     nn.AdaptiveAvgPool3d,
     nn.ZeroPad2d,
     layer.VotingLayer,
+    SynapticScale,
     layer.Dropout,
     layer.Dropout2d,
 )
-def affine(site: Site) -> Outcome:
+def affine(_site: Site) -> Outcome:
     """Affine in its trains (SpikingJelly's dropout keeps one mask for the window, so it is too)."""
     return keep()
 
 
 @handles(nn.Sequential, nn.ModuleList, nn.ModuleDict)
-def container(site: Site) -> Outcome:
+def container(_site: Site) -> Outcome:
     """Its members are looked at one by one."""
     return keep()
 
@@ -63,10 +64,10 @@ def max_pool(site: Site) -> Outcome:
     exact = SpikePackMaxPool2d if site.kind is Kind.SPIKES else SpikePackValueMaxPool2d
     reason = {
         Kind.SPIKES: "the digit-wise maximum of codes is not their maximum: digit-serial comparison instead",
-        None: "the maximum of T currents is not that of their charge; the input is not known to be one node's spikes",
+        None: "its input is not known to be the spikes of one node: the window is decoded first",
     }.get(site.kind, "the maximum of T currents is not that of their charge: the window is decoded first")
     size = (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
-    return replace(exact(*size, ceil_mode=pool.ceil_mode, **site.window_arguments), reason)  # type: ignore[arg-type]
+    return replace(exact(*size, ceil_mode=pool.ceil_mode, **site.window_arguments), reason)
 
 
 @handles(
@@ -95,7 +96,7 @@ def activation(site: Site) -> Outcome:
 
 
 @handles(_BatchNorm)
-def batch_norm(site: Site) -> Outcome:
+def batch_norm(_site: Site) -> Outcome:
     """Affine in eval mode."""
     return train_only(
         "in training its statistics are those of single steps, not of decoded values",
@@ -146,7 +147,7 @@ def _steps_of(module: nn.Module) -> int | None:
 def other_neuron(site: Site) -> Outcome:
     """Neurons of other kinds depend on the order of their spikes, not on a code."""
     return name(
-        f"{type(site.module).__name__} is not a SpikePackNode: what it does depends on the order of the time steps",
+        f"{type(site.module).__name__} is not a SpikePackNode: it depends on the order of the time steps",
         "build the network with spiking_neuron=SpikePackNode",
     )
 
@@ -161,19 +162,3 @@ def checkpointed(site: Site) -> Outcome:
         f"{type(compressor).__name__} keeps binary spikes only and turns decoded values into 0 or 1",
         f"compress with CodeCompressor(time_steps={site.code.time_steps}), or without a compressor",
     )
-
-
-def unknown_layer(site: Site) -> Outcome:
-    """What no handler knows: composite modules are looked into, single ones named."""
-    if next(site.module.children(), None) is not None or holds_state(site.module):
-        return keep()
-    if not _overrides_forward(site.module):
-        return keep()
-    return name(
-        f"{type(site.module).__name__} is not known to be affine in its spike trains",
-        "wrap it in SpikePackWindow, or register a handler if it is affine",
-    )
-
-
-def _overrides_forward(module: nn.Module) -> bool:
-    return type(module).forward is not nn.Module.forward

@@ -14,8 +14,21 @@ from torch import nn
 
 from ..spec.parameters import NeuronParameters
 from .dataflow import Kind
+from .members import holds_state
 
-__all__ = ["HANDLERS", "Handler", "Outcome", "Site", "handler_of", "handles", "keep", "name", "replace", "train_only"]
+__all__ = [
+    "HANDLERS",
+    "Handler",
+    "Outcome",
+    "Site",
+    "handler_of",
+    "handles",
+    "keep",
+    "name",
+    "replace",
+    "train_only",
+    "unknown_module",
+]
 
 
 @dataclass(frozen=True)
@@ -113,3 +126,19 @@ def name(reason: str, remedy: str) -> Outcome:
 def train_only(reason: str, remedy: str) -> Outcome:
     """The forms agree in eval mode and differ in training."""
     return Outcome("train", None, reason, remedy)
+
+
+def unknown_module(site: Site) -> Outcome:
+    """What no handler knows: composite modules are looked into, single ones named."""
+    if next(site.module.children(), None) is not None or holds_state(site.module):
+        return keep()
+    if not _overrides_forward(site.module):
+        return keep()
+    return name(
+        f"{type(site.module).__name__} is not known to be affine in its spike trains",
+        "wrap it in SpikePackWindow, or register a handler if it is affine",
+    )
+
+
+def _overrides_forward(module: nn.Module) -> bool:
+    return type(module).forward is not nn.Module.forward

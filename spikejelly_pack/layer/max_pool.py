@@ -51,19 +51,26 @@ class _PoolGeometry(FormModule):
         self.ceil_mode = bool(ceil_mode)
         if any(2 * p > k for p, k in zip(self.padding, self.kernel_size, strict=True)):
             raise ParameterError(
-                f"{self._get_name()}: padding must be at most half of kernel_size, got padding={self.padding} with "
-                f"kernel_size={self.kernel_size}; a window made of padding only has no maximum."
+                f"{self._get_name()}: padding must be at most half of kernel_size, got padding="
+                f"{self.padding} with kernel_size={self.kernel_size}; padding has no maximum."
             )
 
     def max_pool(self, x: Tensor, indices: bool = False) -> tuple[Tensor, Tensor | None]:
         """Plain maximum of ``[.., C, H, W]`` values or codes (padding is -inf or the dtype's minimum)."""
         if x.ndim < 3:
             raise ShapeError(
-                f"{self._get_name()}: input must be [N, C, H, W] with any leading axes, got shape {tuple(x.shape)}."
+                f"{self._get_name()}: input must be [N, C, H, W] with any leading axes, got shape "
+                f"{tuple(x.shape)}; add the missing axes."
             )
         batch = x.reshape(-1, *x.shape[-3:]) if x.ndim != 4 else x
         pooled, index = F.max_pool2d(
-            batch, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, return_indices=True
+            batch,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.ceil_mode,
+            return_indices=True,
         )
         shape = x.shape[:-3] + pooled.shape[-3:]
         return pooled.reshape(shape), index.reshape(shape) if indices else None
@@ -84,7 +91,7 @@ def _output_size(size: int, kernel: int, stride: int, padding: int, dilation: in
 
 
 def pool_patches(x: Tensor, geometry: _PoolGeometry) -> Tensor:
-    """The inputs of every pooling window, ``[N, C, H, W] -> [k * k, N, C, H', W']``; padding is ``NOT_ALIVE``."""
+    """Inputs of every pooling window, ``[N, C, H, W] -> [k * k, N, C, H', W']``; padding ``NOT_ALIVE``."""
     (kh, kw), (sh, sw), (dh, dw) = geometry.kernel_size, geometry.stride, geometry.dilation
     sizes = [
         _output_size(x.shape[axis - 2], *values, geometry.ceil_mode)
@@ -97,7 +104,11 @@ def pool_patches(x: Tensor, geometry: _PoolGeometry) -> Tensor:
     bottom, right = (max(0, spans[0] - x.shape[-2] - top), max(0, spans[1] - x.shape[-1] - left))
     padded = F.pad(x, (left, right, top, bottom), value=NOT_ALIVE)
     slices = [
-        padded[..., dy * dh : dy * dh + (sizes[0] - 1) * sh + 1 : sh, dx * dw : dx * dw + (sizes[1] - 1) * sw + 1 : sw]
+        padded[
+            ...,
+            dy * dh : dy * dh + (sizes[0] - 1) * sh + 1 : sh,
+            dx * dw : dx * dw + (sizes[1] - 1) * sw + 1 : sw,
+        ]
         for dy in range(kh)
         for dx in range(kw)
     ]
@@ -138,7 +149,8 @@ class SpikePackMaxPool2d(_PoolGeometry):
         step_mode: ``"s"`` or ``"m"``.
 
     Shape:
-        Packed ``[N, C, H, W]`` / ``[W, N, C, H, W]``; serial ``[N, C, H, W]`` per step / ``[T * W, N, C, H, W]``.
+        Packed ``[N, C, H, W]`` or ``[W, N, C, H, W]``; serial ``[N, C, H, W]`` per step or
+        ``[T * W, N, C, H, W]``.
 
     Raises:
         DtypeError: Serial input that is not made of the digits -1, 0, 1.
@@ -164,7 +176,7 @@ class SpikePackMaxPool2d(_PoolGeometry):
         self.register_memory("alive", None)
 
     def multi_step_functional_forward(
-        self, inputs: tuple[Tensor, ...], states: States, **_: object
+        self, inputs: tuple[Tensor, ...], states: States, **_kwargs: object
     ) -> tuple[tuple[Tensor, ...], States]:
         x_seq = inputs[0]
         if self.form == "packed":
@@ -173,8 +185,10 @@ class SpikePackMaxPool2d(_PoolGeometry):
         self._check_digits(x_seq)
         windows = split_windows(x_seq, self.time_steps, self._get_name())
         # The word of the digits orders the codes whatever tau is; float32 holds 16 digits exactly.
-        powers = torch.tensor([2.0 ** (self.time_steps - 1 - t) for t in range(self.time_steps)], device=x_seq.device)
-        words = torch.tensordot(windows.detach().float(), powers, dims=([1], [0]))
+        powers = torch.tensor(
+            [2.0 ** (self.time_steps - 1 - t) for t in range(self.time_steps)], device=x_seq.device
+        )
+        words = torch.einsum("wt...,t->w...", windows.detach().float(), powers)
         _, winners = self.max_pool(words, indices=True)
         assert winners is not None
         per_digit = winners.unsqueeze(1).expand(-1, self.time_steps, *winners.shape[1:])
@@ -182,7 +196,7 @@ class SpikePackMaxPool2d(_PoolGeometry):
         return (pooled.flatten(0, 1),), states
 
     def single_step_functional_forward(
-        self, inputs: tuple[Tensor, ...], states: States, **_: object
+        self, inputs: tuple[Tensor, ...], states: States, **_kwargs: object
     ) -> tuple[tuple[Tensor, ...], States]:
         x = inputs[0]
         if self.form == "packed":
@@ -194,8 +208,8 @@ class SpikePackMaxPool2d(_PoolGeometry):
             alive = None
         elif not isinstance(alive, Tensor) or alive.shape != digits.shape:
             raise ShapeError(
-                f"{self._get_name()}: the input shape must not change within a window, got {tuple(x.shape)} at time "
-                f"step {phase}; call functional.reset_net(net) between inputs."
+                f"{self._get_name()}: the input shape must not change within a window, got {tuple(x.shape)} "
+                f"at time step {phase}; call functional.reset_net(net) between inputs."
             )
         winner, alive = digit_max_step(digits, alive)
         return (winner,), ((phase + 1) % self.time_steps, alive)  # type: ignore[operator]
@@ -211,11 +225,12 @@ class SpikePackMaxPool2d(_PoolGeometry):
 
 
 class SpikePackValueMaxPool2d(WindowModule, _PoolGeometry):
-    """Exact maximum of currents or sums of trains: decode the window, take the maximum, hand it to every step.
+    """Exact maximum of currents or sums of trains: the window is decoded first.
 
-    The maximum of T currents is another function than the maximum of what they charge to, so this pool needs
-    the whole window: one window of latency in serial single-step form, and its output is a current, not
-    spikes. On node outputs prefer :class:`SpikePackMaxPool2d`. Arguments and shapes are the same.
+    The maximum of T currents is another function than the maximum of what they charge to, so this pool
+    needs the whole window and hands the same maximum to each of its steps: one window of latency in serial
+    single-step form, and its output is a current, not spikes. On node outputs prefer
+    :class:`SpikePackMaxPool2d`. Arguments and shapes are the same.
     """
 
     def __init__(

@@ -49,8 +49,8 @@ def shared_code(net: nn.Module, owner: str) -> NeuronParameters:
     nodes = nodes_of(net)
     if not nodes:
         raise UnsupportedError(
-            f"{owner}: net must hold at least one SpikePackNode, got {type(net).__name__} without any; build it "
-            "with spiking_neuron=SpikePackNode or convert it first."
+            f"{owner}: net must hold at least one SpikePackNode, got {type(net).__name__} without any; "
+            "build it with spiking_neuron=SpikePackNode or convert it first."
         )
     codes = {(node.time_steps, node.params.tau) for node in nodes.values()}
     if len(codes) > 1:

@@ -45,7 +45,8 @@ class TemporalWindow(WindowModule):
 
     Such a module scales the T steps of a window differently: a function of the train, not of the code. Here
     every window is decoded, shown to the module as T equal steps, and its output decoded: one
-    well-defined function of the decoded value, the same in packed and serial form. It needs ``step_mode="m"``.
+    well-defined function of the decoded value, the same in packed and serial form. It needs
+    ``step_mode="m"``.
 
     Args:
         original: The module; its children are taken over under their names, so ``state_dict`` keys stay.
@@ -74,7 +75,7 @@ class TemporalWindow(WindowModule):
         result: Tensor = decoded.unflatten(0, windows.shape[:2])
         return result
 
-    def supported_step_mode(self) -> tuple[str, ...]:
+    def supported_step_mode(self) -> tuple[str]:
         return ("m",)
 
     def extra_repr(self) -> str:

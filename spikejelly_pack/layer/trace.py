@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from spikingjelly.activation_based import base
 from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
 
 from .members import holds_state
 
@@ -41,9 +42,10 @@ class ExampleTracer(fx.Tracer):
         """Stateful modules and stateless library layers are single nodes of the graph."""
         if isinstance(m, base.MemoryModule):
             return True
-        return m.__module__.startswith(_LEAF_HOMES) and not holds_state(m) and not isinstance(m, nn.Sequential) or (
-            isinstance(m, base.MultiStepModule) and not holds_state(m)
-        )
+        if holds_state(m):
+            return False
+        container = isinstance(m, nn.Sequential) and not isinstance(m, base.MultiStepModule)
+        return m.__module__.startswith(_LEAF_HOMES) and not container
 
     def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Inside a leaf that is being evaluated, modules just run."""
@@ -55,7 +57,9 @@ class ExampleTracer(fx.Tracer):
         """Inside a leaf that is being evaluated, parameters are themselves."""
         return attr_val if self._evaluating else super().getattr(attr, attr_val, parameter_proxy_cache)
 
-    def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any) -> fx.Proxy:
+    def create_proxy(
+        self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **more: Any
+    ) -> fx.Proxy:
         """Record the node, and its value for the example."""
         proxy = super().create_proxy(kind, target, args, kwargs, *rest, **more)
         if self._guided:
@@ -69,7 +73,7 @@ class ExampleTracer(fx.Tracer):
         return bool(self._values[obj.node])
 
     def _evaluate(self, node: fx.Node) -> Any:
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self._values[n])
+        args, kwargs = map_arg((node.args, node.kwargs), lambda n: self._values[n])
         self._evaluating = True
         try:
             if node.op == "placeholder":

@@ -82,8 +82,9 @@ class FormModule(base.MemoryModule):
         check_choice(self._get_name(), "form", value, FORMS)
         if value != self._form and self.phase:
             raise ParameterError(
-                f"{self._get_name()}: form must change between windows, got form={value!r} after {self.phase} of "
-                f"{self.time_steps} time steps; finish the window or call functional.reset_net(net) first."
+                f"{self._get_name()}: form must change between windows, got form={value!r} after "
+                f"{self.phase} of {self.time_steps} time steps; finish the window "
+                "or call functional.reset_net(net) first."
             )
         self._form = value
 
@@ -91,8 +92,9 @@ class FormModule(base.MemoryModule):
         """Refuse a multi-step call after an unfinished single-step window."""
         if phase:
             raise UnsupportedError(
-                f"{self._get_name()}: step_mode must change between windows, got a multi-step call after {phase} of "
-                f"{self.time_steps} single steps; finish the window or call functional.reset_net(net) first."
+                f"{self._get_name()}: step_mode must change between windows, got a multi-step call after "
+                f"{phase} of {self.time_steps} single steps; finish the "
+                "window or call functional.reset_net(net) first."
             )
 
     def extra_repr(self) -> str:
@@ -126,7 +128,7 @@ class WindowModule(FormModule):
         raise TypeError(f"{self._get_name()} must define compute")
 
     def multi_step_functional_forward(
-        self, inputs: tuple[Tensor, ...], states: States, **_: object
+        self, inputs: tuple[Tensor, ...], states: States, **_kwargs: object
     ) -> tuple[tuple[Tensor, ...], States]:
         if self.form == "packed":
             return (self.compute(*inputs),), states
@@ -135,7 +137,7 @@ class WindowModule(FormModule):
         return (repeat_windows(self.compute(*decoded), self.time_steps),), states
 
     def single_step_functional_forward(
-        self, inputs: tuple[Tensor, ...], states: States, **_: object
+        self, inputs: tuple[Tensor, ...], states: States, **_kwargs: object
     ) -> tuple[tuple[Tensor, ...], States]:
         if self.form == "packed":
             return (self.compute(*inputs),), states
@@ -156,8 +158,8 @@ class WindowModule(FormModule):
         if not isinstance(charge, Tensor) or charge.shape != x.shape:
             shape = tuple(charge.shape) if isinstance(charge, Tensor) else None
             raise ShapeError(
-                f"{self._get_name()}: the input shape must not change within a window, got {tuple(x.shape)} after "
-                f"{shape}; call functional.reset_net(net) between inputs."
+                f"{self._get_name()}: the input shape must not change within a window, got {tuple(x.shape)} "
+                f"after {shape}; call functional.reset_net(net) between inputs."
             )
         result: Tensor = charge_step(charge, x, self.tau)
         return result
