@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .errors import OutputError
 
-__all__ = ["replacing", "write_bytes", "write_text"]
+__all__ = ["check_writable", "replacing", "write_bytes", "write_text"]
 
 
 @contextmanager
@@ -28,6 +28,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name[:32]}.", suffix=".part", dir=target.parent)
         os.close(handle)
+    except FileExistsError:
+        raise _refused(target, "the folder must be writable", ValueError("a file of that name")) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise _refused(target, "the folder must be writable", error) from None
     temporary = Path(name)
@@ -40,6 +42,17 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise _refused(target, "must be a file that can be replaced", error) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Find out before a long run that its result could not be written; raises :class:`OutputError`."""
+    target = Path(path)
+    if target.is_dir():
+        raise OutputError(f"{target}: must be a file, got a folder; choose another output path.")
+    probe = target.with_name(f".{target.name[:32]}.probe")
+    with replacing(probe):
+        pass
+    probe.unlink(missing_ok=True)
 
 
 def _refused(target: Path, requirement: str, error: Exception) -> OutputError:

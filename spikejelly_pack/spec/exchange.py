@@ -17,7 +17,7 @@ import numpy as np
 from .atomic import write_bytes
 from .bits import code_dtype
 from .bounds import check_bounds
-from .container import FORMAT, fail, pack_file, read_file
+from .container import FORMAT, VERSION, fail, pack_file, read_file
 from .errors import ExchangeFileError, SpikePackError
 from .execute import Codes, run_packed, visible
 from .graph import OPS, Network, Op, Readout
@@ -25,7 +25,6 @@ from .graph.base import Array
 
 __all__ = ["FORMAT", "VERSION", "golden_samples", "load", "save"]
 
-VERSION = 1
 _TOP_KEYS = {"version", "time_steps", "tau", "ops", "provenance", "golden", "sha256"}
 _GOLDEN = "golden/"
 
@@ -121,9 +120,6 @@ def _op_to_json(op: Op) -> dict[str, Any]:
 
 
 def _check_document(path: Path, document: dict[str, Any]) -> None:
-    version = document.get("version")
-    if type(version) is not int or version != VERSION:
-        raise fail(path, f"version must be {VERSION}, got {version!r}", "use the release that wrote it")
     if set(document) != _TOP_KEYS:
         raise fail(path, f"the graph must have the keys {sorted(_TOP_KEYS)}, got {sorted(document)}")
     if type(document["tau"]) is not int or document["tau"] != 2:

@@ -1,0 +1,114 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spikejelly_pack.spec.atomic import replacing, write_bytes, write_text
+from spikejelly_pack.spec.errors import OutputError
+
+
+def test_writes_and_replaces(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder" / "a.txt"
+    write_text(target, "größer")
+    assert target.read_bytes() == "größer".encode()
+    write_bytes(str(target), b"2")
+    assert target.read_bytes() == b"2"
+    assert os.listdir(target.parent) == ["a.txt"]
+
+
+def test_the_file_has_the_usual_permissions(tmp_path: Path) -> None:
+    """Temporary files are private; the result is as open() would make it."""
+    old = os.umask(0o027)
+    try:
+        write_bytes(tmp_path / "a", b"")
+        assert os.umask(0o027) == 0o027  # and the mask is left as it was
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+
+def test_the_target_appears_only_at_the_end(tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    with replacing(target) as temporary:
+        assert temporary.parent == tmp_path
+        temporary.write_text("half")
+        assert not target.exists()
+    assert target.read_text() == "half"
+    assert not temporary.exists()
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError])
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
+    target = tmp_path / "a"
+    target.write_text("old")
+
+    def fail_half_way() -> None:
+        with replacing(target) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail_half_way()
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(
+        OutputError, match="a: the disk must hold the file, got No space left on device; choose"
+    ):
+        write_bytes(tmp_path / "a", b"x")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
+    """The portable unwritable folder: root may write anywhere else."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        OutputError, match=r"file/b: the folder must be writable, got a file of that name; choose"
+    ):
+        write_bytes(tmp_path / "file" / "b", b"x")
+    with pytest.raises(OutputError, match="the folder must be writable"):
+        write_bytes(tmp_path / "file" / "b" / "c", b"x")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes into any folder")
+def test_a_read_only_folder_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OutputError, match="the folder must be writable, got Permission denied"):
+        write_bytes(tmp_path / "a", b"x")
+
+
+def test_a_folder_is_no_target(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match="folder: must be a file that can be replaced, got Is a directory"):
+        write_bytes(tmp_path / "folder", b"x")
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300])
+def test_impossible_names_are_refused(tmp_path: Path, name: Any) -> None:
+    with pytest.raises(OutputError, match=r"; choose another output path\."):
+        write_bytes(tmp_path / name, b"x")
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_longest_name_is_allowed(tmp_path: Path) -> None:
+    write_bytes(tmp_path / ("x" * 255), b"x")
+    assert os.listdir(tmp_path) == ["x" * 255]
+
+
+def test_a_dangling_current_folder_is_refused() -> None:
+    with pytest.raises(OutputError, match="must be"):
+        write_bytes("", b"x")
