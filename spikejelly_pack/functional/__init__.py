@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..spec.parameters import NeuronParameters
-from .codes import decode, pack, spikepack_code, unpack
+from .codes import code_dtype, decode, pack, spikepack_code, unpack
 from .readout import decode_output
 from .spikepack import (
     SpikePackState,
@@ -18,6 +18,7 @@ from .spikepack import (
 __all__ = [
     "NeuronParameters",
     "SpikePackState",
+    "code_dtype",
     "decode",
     "decode_output",
     "membrane_sequence",

@@ -56,8 +56,7 @@ def _start(potential: torch.Tensor, carry: torch.Tensor | None, params: NeuronPa
 def _close(start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters) -> torch.Tensor | None:
     if params.leak == 0.0:
         return None
-    with torch.no_grad():
-        decoded = ops.fire(start, theta, params)
+    decoded = ops.fire(start.detach(), theta.detach(), params)
     return ops.window_carry(start, decoded, theta, params)
 
 
@@ -166,24 +165,24 @@ def spikepack_step(
         pass through the spikes raises.
     """
     dtype = ops.compute_dtype(x.dtype)
-    with torch.no_grad():
-        theta = theta.detach().to(dtype)
-        current = x.detach().to(dtype)
-        if state.code is None or state.start is None:
-            spike = torch.zeros_like(current)
-            v = torch.zeros_like(current)
-        else:
-            digits, emitted = ops.split_code(state.code, params)
-            spike = digits[state.phase]
-            v = equations.residual(state.start, theta, ops.decode_code(emitted[state.phase], params))
-        accumulator = (
-            current
-            if state.accumulator is None
-            else equations.charge_step(state.accumulator, current, params.tau)
-        )
-        state = state._replace(v=v, accumulator=accumulator, phase=state.phase + 1)
-        if state.phase == params.time_steps:
-            state = _end_window(state, theta, params, start_window)
+    # Detached instead of no_grad: exported programs cannot store a grad-mode region.
+    theta = theta.detach().to(dtype)
+    current = x.detach().to(dtype)
+    if state.code is None or state.start is None:
+        spike = torch.zeros_like(current)
+        v = torch.zeros_like(current)
+    else:
+        digits, emitted = ops.split_code(state.code, params)
+        spike = digits[state.phase]
+        v = equations.residual(state.start, theta, ops.decode_code(emitted[state.phase], params))
+    accumulator = (
+        current
+        if state.accumulator is None
+        else equations.charge_step(state.accumulator, current, params.tau)
+    )
+    state = state._replace(v=v, accumulator=accumulator, phase=state.phase + 1)
+    if state.phase == params.time_steps:
+        state = _end_window(state, theta, params, start_window)
     return ops.refuse_gradient(spike.to(x.dtype), x), state
 
 
@@ -192,7 +191,8 @@ def _end_window(
 ) -> SpikePackState:
     total = state.accumulator
     assert total is not None
-    start = _start(total / total.new_full((), params.weight_sum), state.carry, params)
+    carry = None if state.carry is None else state.carry.detach()
+    start = _start(total / total.new_full((), params.weight_sum), carry, params)
     filled = state.window >= start_window
     return state._replace(
         start=start,
@@ -204,17 +204,15 @@ def _end_window(
     )
 
 
-@torch.no_grad()
 def residual_membrane(start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters) -> torch.Tensor:
     """Membrane left by the last soft reset of a window that started from ``v_0`` (no gradient)."""
-    theta = theta.to(start.dtype)
+    start, theta = start.detach(), theta.detach().to(start.dtype)
     return equations.residual(start, theta, ops.fire(start, theta, params))
 
 
-@torch.no_grad()
 def membrane_sequence(start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters) -> torch.Tensor:
     """Membranes ``[T*W, N, *]`` after each digit's soft reset, from ``v_0`` of W windows ``[W, N, *]``."""
-    theta = theta.to(start.dtype)
+    start, theta = start.detach(), theta.detach().to(start.dtype)
     _, emitted = ops.split_code(ops.signed_code(start, theta, params), params)
     steps = [equations.residual(start, theta, ops.decode_code(code, params)) for code in emitted]
     return ops.stack(steps, 1).flatten(0, 1)

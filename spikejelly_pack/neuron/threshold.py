@@ -81,9 +81,8 @@ def positive(raw: torch.Tensor) -> torch.Tensor:
     sign of ``raw``, also where the floor holds, so that a threshold can leave the floor again.
     """
     magnitude = torch.where(raw < 0, -raw, raw)
-    with torch.no_grad():
-        lift = magnitude.clamp_min(MIN_THRESHOLD) - magnitude
-    return magnitude + lift
+    floored = magnitude.detach()
+    return magnitude + (floored.clamp_min(MIN_THRESHOLD) - floored)
 
 
 def make_store(
