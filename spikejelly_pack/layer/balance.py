@@ -70,11 +70,10 @@ def _traced(net: nn.Module) -> tuple[fx.Graph | None, str]:
         graph, error = trace(net)
     if graph is None:
         return None, f"the single-step form does not trace ({error})"
-    hidden = [name for name, _ in form_modules(net) if name not in {str(n.target) for n in graph.nodes}]
-    hidden = [name for name in hidden if not name.startswith(_DELAYS)]
-    if hidden:
-        return None, f"the trace does not show {hidden[0]}"
     calls = [str(node.target) for node in graph.nodes if node.op == "call_module"]
+    hidden = [name for name, _ in form_modules(net) if any(name.startswith(f"{call}.") for call in calls)]
+    if hidden:
+        return None, f"the trace does not look into what holds {hidden[0]}"
     twice = {name for name in calls if calls.count(name) > 1 and window_latency(net.get_submodule(name))}
     if twice:
         return None, f"{min(twice)} is called more than once in a time step"

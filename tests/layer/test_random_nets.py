@@ -1,0 +1,142 @@
+"""Random float64 networks: packed == serial multi-step == serial single-step shifted by its latency."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spikingjelly.activation_based import functional, layer
+from torch import Tensor, nn
+
+from spikejelly_pack import SpikePackNode, adapt, decode_output, latency, set_form
+
+CHANNELS = 3
+
+
+class Stage(nn.Module):
+    """One random step of a network; keeps ``[.., N, 3, H, W]``."""
+
+    def __init__(self, kind: str, node: dict[str, Any]) -> None:
+        super().__init__()
+        self.kind = kind
+        self.first = self._branch(node)
+        if kind == "residual":
+            self.second = self._branch(node)
+        if kind == "concat":
+            self.merge = layer.Conv2d(2 * CHANNELS, CHANNELS, 1)
+        if kind in ("max", "max-of-sum", "max-of-current"):
+            self.pool: nn.Module = layer.MaxPool2d(3, 1, 1)
+        if kind == "avg":
+            self.pool = layer.AvgPool2d(3, 1, 1)
+
+    @staticmethod
+    def _branch(node: dict[str, Any]) -> nn.Sequential:
+        conv = layer.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
+        return nn.Sequential(conv, layer.BatchNorm2d(CHANNELS), SpikePackNode(**node))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "residual":
+            return x + self.second(self.first(x))
+        if self.kind == "concat":
+            return self.merge(torch.cat([x, self.first(x)], dim=-3))
+        if self.kind == "max-of-sum":
+            return self.pool(x + self.first(x))
+        if self.kind == "max-of-current":
+            return self.pool(self.first[0](x))
+        return self.pool(self.first(x)) if self.kind in ("max", "avg") else self.first(x)
+
+
+class Net(nn.Module):
+    """Encoder, random stages, linear readout."""
+
+    def __init__(self, kinds: list[str], node: dict[str, Any]) -> None:
+        super().__init__()
+        self.encoder = SpikePackNode(**node)
+        self.stages = nn.Sequential(*(Stage(kind, node) for kind in kinds))
+        self.head = nn.Sequential(layer.AvgPool2d(4), layer.Flatten(), layer.Linear(CHANNELS, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.stages(self.encoder(x)))
+
+
+KINDS = ["node", "residual", "concat", "avg", "max", "max-of-sum", "max-of-current"]
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.sampled_from(KINDS), min_size=1, max_size=3),
+    st.sampled_from([1, 2, 3, 5, 8]),
+    st.booleans(),
+    st.sampled_from(["round_half_up", "floor"]),
+    st.integers(0, 2**31),
+)
+def test_three_forms_agree(
+    forms: ModuleType, tolerance: Any, kinds: list[str], time_steps: int, signed: bool, rounding: str, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    net = Net(kinds, {"time_steps": time_steps, "signed": signed, "rounding": rounding}).double().eval()
+    functional.set_step_mode(net, "m")
+    forms.randomise(net, generator)
+    x = torch.rand(2, 1, CHANNELS, 4, 4, dtype=torch.float64, generator=generator) * 2 - float(signed)
+    report = adapt(net)
+    assert report.exact
+    result = forms.compare(net, x, False, tolerance)
+    assert result.unexplained == 0
+    assert result.difference(result.forced) <= 1e-12
+    if result.flips:
+        return  # explained by a tie; both serial forms then follow another code
+    assert result.difference(result.serial) <= 1e-12
+    single = _single_step(net, x, time_steps)
+    assert report.latency == latency(net) == time_steps * _longest_path(kinds)
+    assert result.difference(single) <= 1e-12
+
+
+def _single_step(net: nn.Module, x: Tensor, time_steps: int) -> Tensor:
+    """Feed every window T times, then wait; decode what comes out after the latency."""
+    functional.set_step_mode(net, "s")
+    set_form(net, "serial")
+    functional.reset_net(net)
+    delay = latency(net)
+    with torch.no_grad():
+        steps = [net(x[min(t // time_steps, len(x) - 1)]) for t in range(delay + len(x) * time_steps)]
+    return decode_output(torch.stack(steps[delay:]), time_steps)
+
+
+def _longest_path(kinds: list[str]) -> int:
+    """Windows of latency by hand: a node each, two in a residual branch, one for a pool of currents."""
+    return 1 + sum({"residual": 2, "max-of-sum": 2}.get(kind, 1) for kind in kinds)
+
+
+@settings(max_examples=10)
+@given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=3), st.integers(0, 2**31))
+def test_leak_carries_alike_in_both_serial_forms(forms: ModuleType, kinds: list[str], seed: int) -> None:
+    """Windows that only fill the pipeline leave no carry: adapt tells the nodes where data starts."""
+    time_steps = 3
+    generator = torch.Generator().manual_seed(seed)
+    net = Net(kinds, {"time_steps": time_steps, "leak": 0.5, "carry": "membrane"}).double().eval()
+    functional.set_step_mode(net, "m")
+    forms.randomise(net, generator)
+    x = torch.rand(3, 1, CHANNELS, 4, 4, dtype=torch.float64, generator=generator)
+    adapt(net)
+    with torch.no_grad():
+        packed = set_form(net, "packed")(x)
+        functional.reset_net(net)
+        serial = decode_output(set_form(net, "serial")(x.repeat_interleave(time_steps, 0)), time_steps)
+        functional.reset_net(net)
+    torch.testing.assert_close(serial, packed, rtol=0, atol=1e-12)
+    torch.testing.assert_close(_single_step(net, x, time_steps), packed, rtol=0, atol=1e-12)
+
+
+def test_delays_are_needed(forms: ModuleType) -> None:
+    """Without its delays a residual network mixes windows: the test above sees them."""
+    net = Net(["residual"], {"time_steps": 3}).double().eval()
+    forms.randomise(net, torch.Generator().manual_seed(5))
+    x = torch.rand(2, 1, CHANNELS, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
+    balanced = adapt(net)
+    assert [delay.steps for delay in balanced.delays] == [6]
+    delayed = _single_step(net, x, 3)
+    del net.__dict__["forward"]
+    assert float((_single_step(net, x, 3) - delayed).abs().max()) > 1e-3
