@@ -163,6 +163,24 @@ def test_codes_of_shorter_neurons_are_smaller() -> None:
     assert accumulator_bounds(network)[1].magnitude == 3
 
 
+@pytest.mark.parametrize("weight", [[2, -3], [-2, 3], [2, 3]])
+def test_unsigned_and_signed_spikes_side_by_side(weight: list[int]) -> None:
+    """One side of the interval is longer where only some inputs change sign."""
+    one, two = (
+        g.Input(name=name, inputs=(), threshold=np.ones(1, np.float32), shape=(1,), signed=name == "b")
+        for name in ("a", "b")
+    )
+    ops = [
+        one,
+        two,
+        g.Concat(name="both", inputs=("a", "b")),
+        g.Dense(name="fc", inputs=("both",), weight_bits=8, weight=np.array([weight], np.int32)),
+        g.Readout(name="out", inputs=("fc",), scale=np.ones(1), bias=np.zeros(1, np.int32)),
+    ]
+    worst = max(abs(weight[0] * a + weight[1] * b) for a in range(16) for b in range(-15, 16))
+    assert accumulator_bounds(g.Network(ops, 4))[0].magnitude == worst
+
+
 @pytest.mark.parametrize(
     ("sigmas", "holds"),
     [(None, 3), (3.0, 6), (4.0, 7)],
