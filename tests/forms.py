@@ -116,7 +116,7 @@ class Comparison:
         forced: Decoded output of the serial form whose nodes emit the packed codes.
         flips: Codes that differ between packed and serial form.
         codes: Codes compared.
-        unexplained: Codes that differ, with equal codes before them, further from a tie than rounding reaches.
+        unexplained: Codes that differ though all codes before are equal, beyond the reach of rounding.
     """
 
     packed: Tensor

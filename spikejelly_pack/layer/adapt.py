@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from spikingjelly.activation_based import functional, layer
+from spikingjelly.activation_based.neuron.base_node import BaseNode
 from torch import Tensor, fx, nn
 
 from .balance import Delay, balance
@@ -123,7 +124,7 @@ def _sites(net: nn.Module, root: Site, kinds: dict[str, Kind]) -> Iterator[Site]
     """Every module, parents first; a handler may change a module's children before they are visited."""
     yield root
     current = root.module if root.parent is None else getattr(root.parent, root.path.rpartition(".")[2])
-    if is_node(current) or isinstance(current, FormModule):
+    if isinstance(current, BaseNode | FormModule):
         return
     in_container = isinstance(current, layer.SeqToANNContainer | layer.MultiStepContainer)
     for attribute, child in list(current.named_children()):

@@ -71,7 +71,8 @@ def _traced(net: nn.Module) -> tuple[fx.Graph | None, str]:
     if graph is None:
         return None, f"the single-step form does not trace ({error})"
     calls = [str(node.target) for node in graph.nodes if node.op == "call_module"]
-    hidden = [name for name, _ in form_modules(net) if any(name.startswith(f"{call}.") for call in calls)]
+    inside = {name: module for name, module in form_modules(net) if not isinstance(module, SpikeDelay)}
+    hidden = [name for name in inside if any(name.startswith(f"{call}.") for call in calls)]
     if hidden:
         return None, f"the trace does not look into what holds {hidden[0]}"
     twice = {name for name in calls if calls.count(name) > 1 and window_latency(net.get_submodule(name))}
@@ -115,8 +116,9 @@ def balance(net: nn.Module) -> tuple[int | None, tuple[Delay, ...], str]:
         Latency in time steps (None where unknown), the delays, and why the latency is unknown.
     """
     net.__dict__.pop("forward", None)
-    if hasattr(net, _DELAYS):
-        delattr(net, _DELAYS)
+    home = _home(net)
+    if hasattr(net.get_submodule(home), _DELAYS):
+        delattr(net.get_submodule(home), _DELAYS)
     code = shared_code(net, "adapt")
     graph, error = _traced(net)
     if graph is None:
@@ -137,11 +139,16 @@ def balance(net: nn.Module) -> tuple[int | None, tuple[Delay, ...], str]:
             )
             for source, _, windows in wanted
         }
-        net.add_module(_DELAYS, nn.ModuleDict(delays))
+        net.get_submodule(home).add_module(_DELAYS, nn.ModuleDict(delays))
         net.__dict__["forward"] = BalancedForward(net)
         functional.invalidate_reset_cache(net)
     records = tuple(Delay(s.name, c.name, w * code.time_steps) for s, c, w in wanted)
     return _output_window(graph, net) * code.time_steps, records, ""
+
+
+def _home(net: nn.Module) -> str:
+    """Where the delays live: the network, or its first node if the network runs its children one by one."""
+    return next(iter(nodes_of(net))) if isinstance(net, nn.Sequential) else ""
 
 
 def _delay_name(source: fx.Node, windows: int) -> str:
@@ -169,7 +176,7 @@ class BalancedForward:
     network's class. It can be copied and pickled; the graph is traced again when it is first needed.
 
     Args:
-        net: The network, with its delays in ``net.spike_delays``.
+        net: The network, which holds its delays as ``spike_delays``.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -193,22 +200,23 @@ class BalancedForward:
                 f"adapt: the single-step form of {type(self.net).__name__} must trace as it did, got: "
                 f"{error}; call adapt(net) again after changing the network."
             )
+        prefix = f"{_home(self.net)}.{_DELAYS}".lstrip(".")
         for source, consumer, windows in _wanted_delays(graph, self.net, _arrivals(graph, self.net)):
             with graph.inserting_before(consumer):
-                delayed = graph.call_module(f"{_DELAYS}.{_delay_name(source, windows)}", (source,))
+                delayed = graph.call_module(f"{prefix}.{_delay_name(source, windows)}", (source,))
             consumer.replace_input_with(source, delayed)
-        _call_each_delay_once(graph)
+        _call_each_delay_once(graph, prefix)
         return graph
 
     def __getstate__(self) -> dict[str, Any]:
         return {"net": self.net, "graph": None}
 
 
-def _call_each_delay_once(graph: fx.Graph) -> None:
+def _call_each_delay_once(graph: fx.Graph, prefix: str) -> None:
     """Consumers that wait for the same value equally long share one delay, called once per step."""
     first: dict[str, fx.Node] = {}
     for node in list(graph.nodes):
-        if node.op == "call_module" and str(node.target).startswith(f"{_DELAYS}."):
+        if node.op == "call_module" and str(node.target).startswith(f"{prefix}."):
             kept = first.setdefault(str(node.target), node)
             if kept is not node:
                 node.replace_all_uses_with(kept)

@@ -74,7 +74,13 @@ KINDS = ["node", "residual", "concat", "avg", "max", "max-of-sum", "max-of-curre
     st.integers(0, 2**31),
 )
 def test_three_forms_agree(
-    forms: ModuleType, tolerance: Any, kinds: list[str], time_steps: int, signed: bool, rounding: str, seed: int
+    forms: ModuleType,
+    tolerance: Any,
+    kinds: list[str],
+    time_steps: int,
+    signed: bool,
+    rounding: str,
+    seed: int,
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
     net = Net(kinds, {"time_steps": time_steps, "signed": signed, "rounding": rounding}).double().eval()

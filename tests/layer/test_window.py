@@ -32,7 +32,9 @@ CASES: dict[str, tuple[Callable[..., FormModule], list[tuple[int, ...]], Callabl
 
 @pytest.mark.parametrize("name", CASES)
 @given(st.integers(1, 8), st.sampled_from([2.0, 1.6]), st.integers(0, 2**31))
-def test_all_forms_apply_the_function_to_decoded_values(name: str, time_steps: int, tau: float, seed: int) -> None:
+def test_all_forms_apply_the_function_to_decoded_values(
+    name: str, time_steps: int, tau: float, seed: int
+) -> None:
     build, shapes, function = CASES[name]
     generator = torch.Generator().manual_seed(seed)
     trains = [torch.randint(0, 2, (2 * time_steps, *s), generator=generator).double() for s in shapes]
@@ -63,7 +65,9 @@ def test_step_by_step_product_is_another_function() -> None:
 
 def test_gradient_passes_as_in_packed_form() -> None:
     generator = torch.Generator().manual_seed(1)
-    a, b = (torch.rand(1, 3, 3, dtype=torch.float64, generator=generator, requires_grad=True) for _ in range(2))
+    a, b = (
+        torch.rand(1, 3, 3, dtype=torch.float64, generator=generator, requires_grad=True) for _ in range(2)
+    )
     module = SpikePackMatmul(time_steps=4, form="packed", step_mode="m")
     module(a, b).square().sum().backward()
     packed, a.grad = a.grad, None
@@ -113,7 +117,9 @@ def test_explicit_state_and_copies() -> None:
     module(a, b)
     twin = copy.deepcopy(module)
     assert twin.phase == 1
-    assert torch.equal(torch.stack([module(a, b) for _ in range(3)]), torch.stack([twin(a, b) for _ in range(3)]))
+    assert torch.equal(
+        torch.stack([module(a, b) for _ in range(3)]), torch.stack([twin(a, b) for _ in range(3)])
+    )
     functional.detach_net(module)
 
 

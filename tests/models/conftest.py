@@ -48,7 +48,9 @@ class Builder:
         functional.set_step_mode(net, "m")
         return net
 
-    def image(self, generator: torch.Generator, dtype: torch.dtype = torch.float64, batch: int = 2) -> torch.Tensor:
+    def image(
+        self, generator: torch.Generator, dtype: torch.dtype = torch.float64, batch: int = 2
+    ) -> torch.Tensor:
         """Return one window of a few images, as the packed form takes it."""
         image = torch.rand(batch, self.channels, self.size, self.size, dtype=dtype, generator=generator)
         return image if self.repeats else image.unsqueeze(0)
@@ -64,7 +66,9 @@ def _shrink_classifier(net: nn.Module) -> None:
         net.classifier[place] = layer.Linear(*size)  # type: ignore[index,operator]
 
 
-def _of(name: str, module: str, function: str, size: int = 32, channels: int = 3, **arguments: Any) -> Builder:
+def _of(
+    name: str, module: str, function: str, size: int = 32, channels: int = 3, **arguments: Any
+) -> Builder:
     return Builder(name, module, function, size, channels, arguments)
 
 
@@ -80,22 +84,57 @@ BUILDERS = [
     _of("max_resnet", "ms_resnet", "MaxResNet", size=16, **_MS),
     Builder("parametric_lif_net", "parametric_lif_net", "CIFAR10Net", 32, 3, {"channels": 8}),
     _of(
-        "spikformer", "spikformer", "Spikformer", size=16, img_size_h=16, img_size_w=16, patch_size=4,
-        embed_dims=32, num_heads=2, depths=1, **_FORMER,
+        "spikformer",
+        "spikformer",
+        "Spikformer",
+        size=16,
+        img_size_h=16,
+        img_size_w=16,
+        patch_size=4,
+        embed_dims=32,
+        num_heads=2,
+        depths=1,
+        **_FORMER,
     ),
     _of(
-        "qkformer", "qkformer", "QKFormer", size=16, embed_dims=32, num_heads=(1, 2, 2), depths=(1, 1, 1), **_FORMER
+        "qkformer",
+        "qkformer",
+        "QKFormer",
+        size=16,
+        embed_dims=32,
+        num_heads=(1, 2, 2),
+        depths=(1, 1, 1),
+        **_FORMER,
     ),
     _of(
-        "spike_driven_transformer", "spike_driven_transformer", "SpikeDrivenTransformer", embed_dims=32,
-        num_heads=2, depths=1, **_FORMER,
+        "spike_driven_transformer",
+        "spike_driven_transformer",
+        "SpikeDrivenTransformer",
+        embed_dims=32,
+        num_heads=2,
+        depths=1,
+        **_FORMER,
     ),
     _of("maxformer", "maxformer", "MaxFormer", embed_dims=64, depths=(1, 1, 1), **_FORMER),
-    _of("maxformer-cifar", "maxformer", "MaxFormer", 8, embed_dims=64, depths=(1, 1, 1), cifar=True, **_FORMER),
-    Builder("masnn", "masnn", "MASNN", 8, 2, {
-        "T": T, "input_size": (8, 8), "channels": (8, 8, 8), "fc_hidden": 16, "reduction_t": 2, "reduction_c": 2,
-        "num_classes": 5,
-    }),
+    _of(
+        "maxformer-cifar", "maxformer", "MaxFormer", 8, embed_dims=64, depths=(1, 1, 1), cifar=True, **_FORMER
+    ),
+    Builder(
+        "masnn",
+        "masnn",
+        "MASNN",
+        8,
+        2,
+        {
+            "T": T,
+            "input_size": (8, 8),
+            "channels": (8, 8, 8),
+            "fc_hidden": 16,
+            "reduction_t": 2,
+            "reduction_c": 2,
+            "num_classes": 5,
+        },
+    ),
     _of("att_ms_resnet", "masnn", "AttMSResNet", reduction_c=2, **_MS),
 ]
 

@@ -65,7 +65,9 @@ def test_forms_agree_after_adapt(builder: Any, forms: ModuleType, tolerance: Any
     if not result.flips:
         assert result.difference(result.serial) <= 1e-9
     # A product of codes is a fraction of small integers and can meet a tie exactly; a convolution does not.
-    assert result.flips == 0 or any("Product" in entry.after or "Attention" in entry.after for entry in report.replaced)
+    assert result.flips == 0 or any(
+        "Product" in entry.after or "Attention" in entry.after for entry in report.replaced
+    )
     # The test sees something: without adapt the forms are different networks.
     assert report.replaced
     assert before is None or before > 1e-4
