@@ -57,6 +57,13 @@ def test_bytes_do_not_depend_on_the_process(spk: Path, tmp_path: Path) -> None:
         assert other.read_bytes() == spk.read_bytes()
 
 
+def test_bytes_do_not_depend_on_the_order_of_keys(residual_net: Any, tmp_path: Path) -> None:
+    ops = residual_net.ops.values()
+    for name, provenance in {"a": {"x": "1", "y": "2"}, "b": {"y": "2", "x": "1"}}.items():
+        save(type(residual_net)(ops, 4, provenance), tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
 def test_random_networks_round_trip(net_builder: Any, tmp_path: Path, same: Any) -> None:
     @settings(max_examples=40)
     @given(st.data())
