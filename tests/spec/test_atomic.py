@@ -43,6 +43,16 @@ def test_the_target_appears_only_at_the_end(tmp_path: Path) -> None:
     assert not temporary.exists()
 
 
+def test_whoever_reads_the_old_file_reads_all_of_it(tmp_path: Path) -> None:
+    """A rename, not a copy over it: there is no moment with half of each."""
+    target = tmp_path / "a"
+    target.write_text("old")
+    with target.open() as reader:
+        write_text(target, "newer")
+        assert reader.read() == "old"
+    assert target.read_text() == "newer"
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, OSError])
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
     target = tmp_path / "a"
