@@ -1,0 +1,82 @@
+"""The ``spikepack`` command: one module per subcommand, imported when it is called.
+
+A subcommand module has ``HELP`` (one line), ``add_arguments(parser)`` and ``run(args) -> dict``: what it
+found, as JSON values. ``--json FILE`` writes that; ``"ok": False`` in it means exit code 1. To add one,
+write the module and its line in :data:`COMMANDS`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+from ..spec.atomic import check_writable, write_text
+from ..spec.errors import SpikePackError
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS: dict[str, str] = {
+    "demo": "spikejelly_pack.cli.demo",
+    "export": "spikejelly_pack.cli.export",
+    "simulate": "spikejelly_pack.cli.simulate",
+    "bench": "spikejelly_pack.cli.bench",
+    "info": "spikejelly_pack.cli.info",
+}
+_HINT = "SPIKEPACK_TRACEBACK"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand.
+
+    Args:
+        argv: Arguments without the program's name; those of the process when None.
+
+    Returns:
+        Exit code: 0 done, 1 the run failed or a check did not hold, 2 bad input.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = _parser(arguments).parse_args(arguments)
+        if args.json:
+            check_writable(args.json)
+        result: dict[str, Any] = args.run(args)
+        if args.json:
+            write_text(args.json, json.dumps(result, indent=2) + "\n")
+    except SpikePackError as error:
+        return _complain(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+    except SystemExit as stop:  # argparse: 0 after --help, 2 after a usage error
+        return stop.code if isinstance(stop.code, int) else 2
+    except Exception as error:  # noqa: BLE001 (a fault of ours: still one sentence, the traceback on request)
+        return _complain(
+            f"internal error, {type(error).__name__}: {error}; set {_HINT}=1 to see where and report it.", 1
+        )
+    return 0 if result.get("ok", True) else 1
+
+
+def _parser(arguments: list[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="spikepack", description="SpikePack for SpikingJelly.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    chosen = next((word for word in arguments if not word.startswith("-")), None)
+    for name, path in COMMANDS.items():
+        module = import_module(path)
+        child = commands.add_parser(name, help=module.HELP, description=module.HELP)
+        if name == chosen:
+            module.add_arguments(child)
+            child.add_argument("--json", metavar="FILE", help="write the results as JSON")
+            child.set_defaults(run=module.run)
+    return parser
+
+
+def _complain(sentence: str, code: int) -> int:
+    if os.environ.get(_HINT):
+        traceback.print_exc()
+    print(f"spikepack: {sentence}", file=sys.stderr)
+    return code

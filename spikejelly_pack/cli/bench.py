@@ -1,0 +1,54 @@
+"""``spikepack bench``: run a benchmark of the source tree's ``benchmarks/`` folder."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..spec.errors import EnvironmentMissingError
+
+__all__ = ["BENCHMARKS", "HELP", "add_arguments", "run"]
+
+HELP = "measure speed and memory, in pairs within one run"
+BENCHMARKS = {
+    "neuron": "the packed node against SpikingJelly's IF and LIF nodes",
+    "network": "SEW-ResNet-18, packed against LIF multi-step and the ANN",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    names = ", ".join(f"{name} ({what})" for name, what in BENCHMARKS.items())
+    parser.add_argument("name", choices=sorted(BENCHMARKS), help=names)
+    parser.add_argument(
+        "--fast", action="store_true", help="smaller sizes and fewer repeats: a smoke test, no measurement"
+    )
+
+
+def _folder() -> Path:
+    candidates = [Path.cwd(), *Path.cwd().parents, Path(__file__).resolve().parents[2]]
+    for folder in candidates:
+        if (folder / "benchmarks" / "neuron.py").is_file():
+            return folder / "benchmarks"
+    raise EnvironmentMissingError(
+        "bench: the benchmarks folder of the source tree was not found; run it inside a clone of the project."
+    )
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Run one benchmark and print what it measured."""
+    folder = _folder()
+    sys.path.insert(0, str(folder.parent))
+    spec = importlib.util.spec_from_file_location(f"benchmarks.{args.name}", folder / f"{args.name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    result: dict[str, Any] = module.run(fast=args.fast)
+    print(module.table(result) if hasattr(module, "table") else json.dumps(result, indent=2))
+    return result

@@ -1,0 +1,173 @@
+"""``spikepack export``: a PyTorch model to an exchange file, converted on the way if need be."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..spec.errors import DtypeError, ParameterError, ShapeError, SpikePackError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["HELP", "add_arguments", "load_data", "load_model", "run"]
+
+HELP = "write the integer form of a model to an exchange file (.spk)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="FILE.py:FUNCTION or package.module:FUNCTION that returns the trained nn.Module",
+    )
+    parser.add_argument(
+        "--data", required=True, metavar="FILE", help="inputs [N, *] as .npy (calibration and golden samples)"
+    )
+    parser.add_argument("--out", required=True, metavar="FILE", help="exchange file to write, e.g. net.spk")
+    parser.add_argument(
+        "--weights", metavar="FILE", help="state dict as .safetensors, loaded into the model first"
+    )
+    parser.add_argument(
+        "--time-steps",
+        type=int,
+        default=4,
+        metavar="T",
+        help="T for a model without SpikePack nodes, 1..16 (default: 4)",
+    )
+    parser.add_argument(
+        "--calibrator", default="mse", help="mse, max, percentile or e.g. 99.9%% (default: mse)"
+    )
+    parser.add_argument(
+        "--weight-bits", type=int, default=8, metavar="B", help="width of a weight, 2..16 (default: 8)"
+    )
+    parser.add_argument(
+        "--state-bits", type=int, default=24, metavar="B", help="width of a membrane, 8..32 (default: 24)"
+    )
+
+
+def load_model(reference: str) -> nn.Module:
+    """Call the function ``reference`` names and return its module.
+
+    Raises:
+        ParameterError: It cannot be found or does not return a module.
+    """
+    from torch import nn
+
+    place, _, name = reference.rpartition(":")
+    if not place or not name:
+        raise ParameterError(
+            f"export: MODEL must be FILE.py:FUNCTION or package.module:FUNCTION, got {reference!r}."
+        )
+    try:
+        module = _module_at(place)
+        result = getattr(module, name)
+        result = result if isinstance(result, nn.Module) else result()
+    except SpikePackError:
+        raise
+    except Exception as error:
+        raise ParameterError(
+            f"export: MODEL {reference!r} must be importable and callable, got {type(error).__name__}: "
+            f"{error}; check the path and the function's name."
+        ) from error
+    if not isinstance(result, nn.Module):
+        raise ParameterError(f"export: {reference!r} must return an nn.Module, got {type(result).__name__}.")
+    return result
+
+
+def _module_at(place: str) -> Any:
+    if not place.endswith(".py"):
+        sys.path.insert(0, str(Path.cwd()))
+        return importlib.import_module(place)
+    spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+    if spec is None or spec.loader is None or not Path(place).is_file():
+        raise ParameterError(f"export: MODEL file must exist, got {place!r}; check the path.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def load_data(path: str) -> Tensor:
+    """Inputs ``[N, *]`` as a float32 tensor from an ``.npy`` file (no pickle).
+
+    Raises:
+        DtypeError: The file holds no numbers, or NaN.
+        ShapeError: There is no sample in it.
+    """
+    import torch
+
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DtypeError(
+            f"{path}: must be an .npy file of numbers, got {error}; save it with numpy.save."
+        ) from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+        raise DtypeError(
+            f"{path}: must hold one array of numbers, got {getattr(array, 'dtype', 'an archive')}."
+        )
+    if array.ndim < 2 or not len(array):
+        raise ShapeError(f"{path}: must hold samples [N, *], got shape {array.shape}; add the batch axis.")
+    tensor = torch.from_numpy(array.astype(np.float32))
+    if not bool(torch.isfinite(tensor).all()):
+        raise DtypeError(f"{path}: values must be finite, got NaN or infinity; clean the data first.")
+    return tensor
+
+
+def _load_weights(model: nn.Module, path: str) -> None:
+    import safetensors
+    import safetensors.torch
+
+    try:
+        model.load_state_dict(safetensors.torch.load_file(path))
+    except (OSError, safetensors.SafetensorError, RuntimeError) as error:
+        line = str(error).splitlines()[0]
+        raise ParameterError(
+            f"{path}: must be a state dict of the model as safetensors, got: {line}."
+        ) from None
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Convert if the model has no SpikePack node, export, and say what was written."""
+    from spikingjelly.activation_based import ann2snn
+
+    from ..integer import export
+    from ..neuron import SpikePackNode
+    from ..recipes import SpikePackRecipe
+    from ..spec.atomic import check_writable
+    from ..spec.bounds import accumulator_bounds
+
+    check_writable(args.out)
+    data = load_data(args.data)
+    model = load_model(args.model)
+    if args.weights:
+        _load_weights(model, args.weights)
+    converted = not any(isinstance(module, SpikePackNode) for module in model.modules())
+    if converted:
+        recipe = SpikePackRecipe(data.split(256), time_steps=args.time_steps, calibrator=args.calibrator)
+        model = ann2snn.Converter(recipe).convert(model)
+        print(model.report)
+    network = export(model, args.out, data[:64], weight_bits=args.weight_bits, state_bits=args.state_bits)
+    bounds = {bound.name: bound.bits for bound in accumulator_bounds(network)}
+    weights = sum(int(op.weights().size) for op in network.synapses)
+    print(
+        f"{args.out}: T = {network.time_steps}, {len(network.neurons)} populations, {weights} weights, "
+        f"widest membrane {max(bounds.values())} of {args.state_bits} bits, latency {network.depth} windows"
+    )
+    return {
+        "file": args.out,
+        "time_steps": network.time_steps,
+        "populations": [op.name for op in network.neurons],
+        "weights": weights,
+        "membrane_bits": bounds,
+        "latency_windows": network.depth,
+        "converted": converted,
+    }

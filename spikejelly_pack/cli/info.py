@@ -1,0 +1,67 @@
+"""``spikepack info``: what is installed here, and what can run."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+__all__ = ["HELP", "add_arguments", "run"]
+
+HELP = "versions, interpreters and engines found on this machine"
+_PACKAGES = (
+    "spikejelly-pack",
+    "spikingjelly",
+    "torch",
+    "torchvision",
+    "numpy",
+    "safetensors",
+    "cupy-cuda13x",
+    "cupy-cuda12x",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--lava", action="store_true", help="every place where a Python 3.10 with Lava was looked for"
+    )
+
+
+def _versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Print and return the facts."""
+    import lava_bridge
+
+    lava = lava_bridge.info()
+    packages = _versions()
+    result = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "packages": packages,
+        "lava": lava,
+    }
+    print(f"Python {result['python']} on {result['platform']}, {result['cpus']} CPUs")
+    for name, found in packages.items():
+        print(f"  {name:16} {found or 'not installed'}")
+    if lava["available"]:
+        print(f"Lava {lava['lava']} on Python {lava['python_version']}: {lava['python']}")
+        print(f"  engines: {', '.join(lava['engines'])}")
+    else:
+        print("Lava: no Python 3.10 with lava-nc found; `tox run -e lava --notest` makes one")
+    if args.lava:
+        for place in lava["places"]:
+            print(f"  {place['origin']}: {place['path']}: {place['reason'] or 'usable'}")
+    return result
