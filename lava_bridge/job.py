@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -81,6 +83,7 @@ def _as_recorded(network: Network, name: str, rows: Array) -> Array:
 
 def _lava(engine: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """The engine and the builder: the first import of Lava."""
+    _free_start_method()
     try:
         runner = engine_runner(engine)
         from .build import assemble
@@ -88,12 +91,20 @@ def _lava(engine: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
         raise EnvironmentMissingError(
             f"Lava: cannot be imported here, got {error}; install lava-nc 0.10.0 on Python 3.10."
         ) from None
-    except RuntimeError as error:  # Lava sets multiprocessing's start method when it is imported
-        raise EnvironmentMissingError(
-            f"Lava: cannot be imported here, got {error!r}; import lava before setting a start method, "
-            "or name another interpreter with python=."
-        ) from None
     return runner, assemble
+
+
+def _free_start_method() -> None:
+    """Let Lava set multiprocessing's start method, as it does on import: it fails if anybody has done so before."""
+    method = multiprocessing.get_start_method(allow_none=True)
+    if method is None or "lava.magma.runtime.message_infrastructure.multiprocessing" in sys.modules:
+        return
+    if method != "fork":
+        raise EnvironmentMissingError(
+            f"Lava: needs multiprocessing's start method to be 'fork', got {method!r}; "
+            "leave it alone, or name another interpreter with python=."
+        )
+    multiprocessing.set_start_method(None, force=True)
 
 
 def _forget(processes: list[Any]) -> None:

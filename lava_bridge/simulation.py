@@ -137,11 +137,14 @@ def _progress(progress: bool | Report, samples: int) -> Iterator[Report]:
     if callable(progress):
         yield progress
         return
+    if not progress:
+        yield lambda _done, _samples: None
+        return
     from tqdm import tqdm
 
     # disable=None: a bar on a terminal only
     with tqdm(
-        total=samples, desc="Lava", unit="sample", disable=None if progress else True, leave=False
+        total=samples, desc="Lava", unit="sample", disable=None, leave=False
     ) as bar:
 
         def report(done: int, _samples: int) -> None:

@@ -15,10 +15,12 @@ __all__ = ["compile_assembly"]
 
 # Slots of a channel's ring. Lava's default of 64 multiplies shared memory without a gain.
 CHANNEL_SIZE = 4
+# Where a stock Process runs with another model than the stock one.
+MODELS = {Conv: PyConvIm2col}
 
 
 def compile_assembly(assembly: Assembly) -> Any:
     """Lava's executable: stock compiler, fixed-point models, the gathering model for Conv."""
-    configuration = Loihi2SimCfg(select_tag="fixed_pt", exception_proc_model_map={Conv: PyConvIm2col})
+    configuration = Loihi2SimCfg(select_tag="fixed_pt", exception_proc_model_map=MODELS)
     compiler = Compiler({"pypy_channel_size": CHANNEL_SIZE})
     return compiler.compile(assembly.processes[0], configuration)

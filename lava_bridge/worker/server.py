@@ -11,6 +11,7 @@ import queue
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -88,6 +89,9 @@ def _execute(job: dict[str, Any], speaker: _Speaker) -> None:
 
     deadline = time.monotonic() + float(job["timeout"])
     folder = Path(job["folder"])
+    # Sockets of multiprocessing lie there too, and go with it. Relative, because their paths must be short.
+    os.chdir(folder)
+    tempfile.tempdir = os.curdir
     outcome = run_job(
         exchange.load(folder / job["network"], verify=False),
         load_arrays(folder, job["codes"]),

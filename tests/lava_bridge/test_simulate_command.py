@@ -1,0 +1,100 @@
+"""``spikepack simulate``: its arguments, its files and its verdict."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lava_bridge.worker.find import Interpreter
+from spikejelly_pack.cli import simulate as command
+from spikejelly_pack.spec import exchange
+from spikejelly_pack.spec.errors import DtypeError, OutputError, ParameterError, RunError, ShapeError
+from spikejelly_pack.spec.execute import encode, run_packed
+
+
+def run(*arguments: object) -> dict[str, Any]:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return command.run(parser.parse_args([str(argument) for argument in arguments]))
+
+
+def test_golden_samples_by_default(lava: Interpreter, small_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "result.npz"
+    report = run(small_file, "--out", out, "--record", "all", "--engine", "inline")
+    assert report["bit_exact"] is True
+    assert report["compared"] == ["n1", "out", "x"]
+    assert report["samples"] == 2
+    assert json.loads(json.dumps(report)) == report
+    golden = exchange.golden_samples(exchange.load(small_file), small_file)
+    with np.load(out, allow_pickle=False) as result:
+        assert sorted(result.files) == ["codes/n1", "codes/x", "membranes/out", "outputs/out"]
+        assert np.array_equal(result["membranes/out"], golden["out"])
+        assert np.array_equal(result["codes/n1"], golden["n1"])
+
+
+def test_values_codes_and_number_of_samples(lava: Interpreter, small_file: Path, tmp_path: Path) -> None:
+    network = exchange.load(small_file)
+    x = np.random.default_rng(0).random((5, 6)).astype(np.float32)
+    codes = encode(network.inputs[0], x)
+    np.save(tmp_path / "x.npy", x)
+    np.savez(tmp_path / "codes.npz", x=codes)
+    expected = run_packed(network, codes)["out"]
+    for given in (["--input", tmp_path / "x.npy"], ["--input", tmp_path / "codes.npz", "--codes"]):
+        report = run(
+            small_file,
+            *given,
+            "--samples",
+            3,
+            "--engine",
+            "inline",
+            "--out",
+            tmp_path / "o.npz",
+            "--no-check",
+        )
+        assert report["samples"] == 3
+        assert "bit_exact" not in report
+        with np.load(tmp_path / "o.npz", allow_pickle=False) as result:
+            assert np.array_equal(result["membranes/out"], expected[:3])
+
+
+def test_a_difference_is_a_failure(
+    lava: Interpreter, small_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def altered(network: Any, codes: Any) -> Any:
+        values = run_packed(network, codes)
+        values["out"][0, 0] += 1
+        return values
+
+    monkeypatch.setattr(command, "run_packed", altered)
+    with pytest.raises(
+        RunError, match=r"readout 'out': Lava and the integer reference must agree, got 1 of 6 values"
+    ):
+        run(small_file, "--engine", "inline")
+
+
+def test_bad_arguments(small_file: Path, make_small_net: Any, tmp_path: Path) -> None:
+    bare = tmp_path / "bare.spk"
+    exchange.save(make_small_net(), bare)
+    np.savez(tmp_path / "other.npz", y=np.zeros(1))
+    (tmp_path / "text.npy").write_text("no array")
+    with pytest.raises(ParameterError, match="holds no golden samples; pass data with --input"):
+        run(bare)
+    with pytest.raises(ParameterError, match="--samples must be >= 1, got 0"):
+        run(small_file, "--samples", 0)
+    with pytest.raises(ShapeError, match=r"must hold an array for each input, got none for \['x'\]"):
+        run(small_file, "--input", tmp_path / "other.npz")
+    for name in ("text.npy", "missing.npy"):
+        with pytest.raises(DtypeError, match=r"must be an \.npy or \.npz file of numbers") as caught:
+            run(small_file, "--input", tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+def test_unwritable_output(lava: Interpreter, small_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError):
+        run(small_file, "--engine", "inline", "--out", tmp_path / "file" / "result.npz")

@@ -1,0 +1,140 @@
+"""Whatever happens to caller or worker: an error in time, and no process, shared memory or file is left."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lava_bridge
+from lava_bridge.worker import client
+from lava_bridge.worker.client import Worker
+from lava_bridge.worker.find import Interpreter
+from lava_bridge.worker.protocol import from_line, to_line
+from spikejelly_pack.spec.errors import RunError
+
+LONG = 20_000
+SCRIPT = f"""
+import sys, numpy, lava_bridge
+lava_bridge.simulate(sys.argv[1], numpy.zeros(({LONG}, 6)), engine="loihi", progress=False)
+"""
+
+
+@pytest.fixture
+def marked(watch: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Mark what this very process starts."""
+    name, _, value = watch.mark.partition("=")
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TMPDIR", str(watch.temporary))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    return watch
+
+
+def worker_pid(watch: Any) -> int:
+    """The marked process that leads a session and runs the server."""
+    for pid in watch.pids():
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if b"lava_bridge.worker.server" in command and os.getsid(pid) == pid:
+            return pid
+    raise AssertionError("no worker found")
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGINT"])
+def test_killed_caller(how: str, lava: Interpreter, watch: Any, small_file: Path) -> None:
+    host = watch.start(SCRIPT, small_file)
+    watch.wait_for_run(processes=9)
+    host.send_signal(getattr(signal, how))
+    host.wait(20)
+    watch.assert_nothing_left()
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGSTOP"])
+def test_killed_worker(
+    how: str,
+    lava: Interpreter,
+    marked: Any,
+    make_small_net: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "GRACE_SECONDS", 0.0)
+
+    def strike() -> None:
+        marked.wait_for_run(processes=8)
+        os.kill(worker_pid(marked), getattr(signal, how))
+
+    striker = threading.Thread(target=strike)
+    striker.start()
+    began = time.monotonic()
+    timeout = 9 if how == "SIGSTOP" else 60
+    text = "gave no answer within 9 seconds" if how == "SIGSTOP" else r"ended without a result \(exit code"
+    with pytest.raises(RunError, match=text):
+        lava_bridge.simulate(make_small_net(), np.zeros((LONG, 6)), timeout=timeout, progress=False)
+    striker.join()
+    assert time.monotonic() - began < 25
+    marked.assert_nothing_left()
+
+
+def test_deadline(lava: Interpreter, marked: Any, make_small_net: Callable[..., Any]) -> None:
+    began = time.monotonic()
+    with pytest.raises(RunError, match=r"passed its deadline while .*; give it more time or fewer samples"):
+        lava_bridge.simulate(make_small_net(), np.zeros((LONG, 6)), timeout=4, progress=False)
+    assert time.monotonic() - began < 12
+    marked.assert_nothing_left()
+
+
+def test_good_run_leaves_nothing(lava: Interpreter, marked: Any, make_small_net: Callable[..., Any]) -> None:
+    lava_bridge.simulate(make_small_net(), np.zeros((3, 6)), progress=False)
+    assert marked.pids() == []
+    assert list(marked.temporary.iterdir()) == []
+
+
+def test_two_at_once(lava: Interpreter, make_small_net: Callable[..., Any]) -> None:
+    network = make_small_net()
+    data = [np.random.default_rng(n).random((20, 6)) for n in range(2)]
+    alone = [lava_bridge.simulate(network, x, engine="inline", progress=False).membranes["out"] for x in data]
+    results: dict[int, Any] = {}
+
+    def simulate(n: int) -> None:
+        results[n] = lava_bridge.simulate(network, data[n], progress=False).membranes["out"]
+
+    threads = [threading.Thread(target=simulate, args=(n,)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for n in range(2):
+        assert np.array_equal(results[n], alone[n])
+
+
+def test_worker_reports_what_it_cannot_do(lava: Interpreter, tmp_path: Path) -> None:
+    job = {
+        "folder": str(tmp_path),
+        "network": "none.spk",
+        "codes": {},
+        "record": [],
+        "engine": "loihi",
+        "timeout": 5,
+    }
+    with (
+        Worker(lava) as worker,
+        pytest.raises(Exception, match=r"none\.spk: must be a file, got nothing") as caught,
+    ):
+        worker.run(job, 5, lambda _done, _samples: None)
+    assert type(caught.value).__name__ == "ExchangeFileError"
+    with Worker(lava) as worker, pytest.raises(RunError, match="Lava worker: raised KeyError") as lost:
+        worker.run({"folder": str(tmp_path)}, 5, lambda _done, _samples: None)
+    assert "Traceback" in lost.value.log  # type: ignore[attr-defined]
+    assert worker.process.poll() is not None
+
+
+def test_lines_of_others_are_ignored() -> None:
+    assert from_line(to_line({"kind": "result"})) == {"kind": "result"}
+    for line in ("", "noise\n", "@spikepack {broken\n", "@spikepack [1]\n"):
+        assert from_line(line) is None

@@ -1,0 +1,260 @@
+"""A model that fails in any way ends the run in time, with one sentence, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from lava.magma.runtime.message_infrastructure.shared_memory_manager import SharedMemoryManager
+
+import lava_bridge
+from lava_bridge.processes.neuron_models import PySpikePackFixed
+from spikejelly_pack.spec import exchange
+from spikejelly_pack.spec.errors import BoundError, EnvironmentMissingError, RunError, SpikePackError
+
+SAMPLES = 40
+ORIGINAL = PySpikePackFixed.run_spk
+
+
+@pytest.fixture
+def segments(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Names of the shared memory Lava creates; afterwards none may exist, and no child may live."""
+    names: list[str] = []
+    create = SharedMemoryManager.create_shared_memory
+
+    def remember(self: Any, size: int) -> Any:
+        handle = create(self, size)
+        names.append(handle.name)
+        return handle
+
+    monkeypatch.setattr(SharedMemoryManager, "create_shared_memory", remember)
+    yield names
+    assert multiprocessing.active_children() == []
+    assert [name for name in names if Path("/dev/shm", name.lstrip("/")).exists()] == []
+
+
+def in_step_9(action: Callable[[Any], None], after_sending: bool = False) -> Callable[[Any], None]:
+    """Return a ``run_spk`` that does something bad in time step 9."""
+
+    def run_spk(self: Any) -> None:
+        if self.time_step == 9 and not after_sending:
+            action(self)
+        ORIGINAL(self)
+        if self.time_step == 9 and after_sending:
+            action(self)
+
+    return run_spk
+
+
+def raise_error(_model: Any) -> None:
+    raise ZeroDivisionError("planted fault")
+
+
+class Stubborn(Exception):
+    """Pickles, but cannot be made from its pickle."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one + two)
+
+
+def raise_stubborn(_model: Any) -> None:
+    raise Stubborn("planted", "fault")
+
+
+def raise_bound(_model: Any) -> None:
+    raise BoundError("neuron 'n1': planted bound.")
+
+
+def send_wrong_shape(model: Any) -> None:
+    model.s_out.send(np.zeros((2, 2), np.int32))
+
+
+def sleep(_model: Any) -> None:
+    time.sleep(1000)
+
+
+def spin(_model: Any) -> None:
+    while True:
+        pass
+
+
+def leave(_model: Any) -> None:
+    os._exit(7)
+
+
+def be_killed(_model: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(make_small_net: Any, timeout: float = 30.0, engine: str = "loihi") -> Any:
+    network = make_small_net()
+    x = np.random.default_rng(0).integers(0, 16, size=(SAMPLES, 6))
+    return lava_bridge.simulate(network, x, codes=True, engine=engine, timeout=timeout, progress=False)
+
+
+FAULTS = [
+    (
+        "raises",
+        in_step_9(raise_error),
+        RunError,
+        r"Lava process 'n1' raised ZeroDivisionError: planted fault\.$",
+    ),
+    (
+        "raises-after-sending",
+        in_step_9(raise_error, after_sending=True),
+        RunError,
+        r"Lava process 'n1' raised ZeroDivisionError: planted fault\.$",
+    ),
+    ("raises-ours", in_step_9(raise_bound), BoundError, r"^neuron 'n1': planted bound\.$"),
+    (
+        "raises-unreadable",
+        in_step_9(raise_stubborn),
+        RunError,
+        r"Lava process 'n1' raised .*cannot be transferred",
+    ),
+    ("wrong-shape", in_step_9(send_wrong_shape), RunError, r"Lava process 'n1' raised AssertionError"),
+    ("exits", in_step_9(leave), RunError, r"the process of 'n1' \(exit code 7\) ended without a word"),
+    ("killed", in_step_9(be_killed), RunError, r"the process of 'n1' \(exit code -9\) ended without a word"),
+]
+
+
+@pytest.mark.parametrize(("fault", "error", "text"), [f[1:] for f in FAULTS], ids=[f[0] for f in FAULTS])
+def test_failing_model(
+    fault: Any,
+    error: type[SpikePackError],
+    text: str,
+    make_small_net: Any,
+    segments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(PySpikePackFixed, "run_spk", fault)
+    began = time.monotonic()
+    with pytest.raises(error, match=text):
+        run(make_small_net)
+    assert time.monotonic() - began < 15
+    assert segments
+
+
+def test_log_holds_the_traceback_of_the_child(make_small_net: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PySpikePackFixed, "run_spk", in_step_9(raise_error))
+    with pytest.raises(RunError) as caught:
+        run(make_small_net)
+    assert "Traceback" in caught.value.log  # type: ignore[attr-defined]
+    assert "in raise_error" in caught.value.log  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("action", [sleep, spin])
+def test_hanging_model_ends_at_the_deadline(
+    action: Any, make_small_net: Any, segments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PySpikePackFixed, "run_spk", in_step_9(action))
+    began = time.monotonic()
+    with pytest.raises(RunError, match="passed its deadline while executing time steps; give it more time"):
+        run(make_small_net, timeout=2.0)
+    assert 1.5 < time.monotonic() - began < 10
+    assert segments
+
+
+@pytest.mark.parametrize(
+    ("action", "text"),
+    [
+        (raise_error, r"Lava process 'n1' raised ZeroDivisionError"),
+        (leave, r"the process of 'n1' \(exit code 7\) ended without a word"),
+        (sleep, r"passed its deadline while building the models"),
+    ],
+)
+def test_model_that_fails_while_it_is_built(
+    action: Any, text: str, make_small_net: Any, segments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PySpikePackFixed, "__init__", lambda self, _params: action(self))
+    with pytest.raises(RunError, match=text):
+        run(make_small_net, timeout=3.0)
+    assert segments
+
+
+def test_a_good_run_follows_a_failed_one(
+    make_small_net: Any, segments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = run(make_small_net, engine="inline").membranes["out"]
+    with monkeypatch.context() as patch:
+        patch.setattr(PySpikePackFixed, "run_spk", in_step_9(raise_error))
+        with pytest.raises(RunError):
+            run(make_small_net)
+    assert np.array_equal(run(make_small_net).membranes["out"], expected)
+
+
+def test_low_limit_of_file_descriptors(make_small_net: Any, segments: list[str]) -> None:
+    """Lava hangs silently when descriptors run out; the limit is raised for the run and put back."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    low = len(os.listdir("/proc/self/fd")) + 16
+    resource.setrlimit(resource.RLIMIT_NOFILE, (low, hard))
+    try:
+        result = run(make_small_net)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (low, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert result.samples == SAMPLES
+
+
+def test_inline_engine_reports_errors_and_its_deadline(
+    make_small_net: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PySpikePackFixed, "run_spk", in_step_9(raise_error))
+    with pytest.raises(RunError, match=r"Lava process 'n1' raised ZeroDivisionError: planted fault\.$"):
+        run(make_small_net, engine="inline")
+    monkeypatch.setattr(PySpikePackFixed, "run_spk", in_step_9(lambda _model: time.sleep(0.6)))
+    with pytest.raises(RunError, match=r"passed its deadline with \d+ of 40 samples done"):
+        run(make_small_net, engine="inline", timeout=0.5)
+
+
+def test_start_method_of_the_host_program(make_small_net: Any, tmp_path: Path) -> None:
+    """Lava insists on setting it; ``fork`` set before is fine, anything else is refused in one sentence."""
+    path = tmp_path / "net.spk"
+    exchange.save(make_small_net(), path)
+    script = (
+        "import multiprocessing, numpy, sys, lava_bridge\n"
+        "multiprocessing.set_start_method(sys.argv[2])\n"
+        "lava_bridge.simulate(sys.argv[1], numpy.zeros((2, 6)), engine='loihi', progress=False)\n"
+        "print('fine')\n"
+    )
+
+    def start(method: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", script, str(path), method]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    fine, refused = start("fork"), start("spawn")
+    assert fine.stdout.endswith("fine\n"), fine.stderr
+    assert f"{EnvironmentMissingError.__name__}: Lava: needs multiprocessing's start method" in refused.stderr
+
+
+SCRIPT = """
+import sys, numpy, lava_bridge
+lava_bridge.simulate(sys.argv[1], numpy.zeros((20000, 6)), engine="loihi", progress=False)
+"""
+
+
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGINT", "SIGINT to the group"])
+def test_killed_host_program_leaves_nothing(
+    how: str, make_small_net: Any, watch: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "net.spk"
+    exchange.save(make_small_net(), path)
+    host = watch.start(SCRIPT, path)
+    watch.wait_for_run(processes=7)
+    if how.endswith("group"):
+        os.killpg(host.pid, signal.SIGINT)
+    else:
+        os.kill(host.pid, getattr(signal, how))
+    host.wait(15)
+    # Killed outright, Python gets no chance to remove its temporary folder; the worker does that.
+    watch.assert_nothing_left(files="SIGINT" in how)
