@@ -218,7 +218,9 @@ def test_errors() -> None:
     mixed = nn.Sequential(SpikePackNode(time_steps=2), SpikePackNode(time_steps=3))
     with pytest.raises(UnsupportedError, match="all nodes must share time_steps and tau"):
         latency(mixed)
-    with pytest.raises(UnsupportedError, match=r"latency: net must be traceable by torch\.fx, got Untraceable"):
+    with pytest.raises(
+        UnsupportedError, match=r"latency: net must be traceable by torch\.fx, got Untraceable"
+    ):
         latency(Untraceable())
 
 

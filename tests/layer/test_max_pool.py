@@ -108,13 +108,19 @@ def test_plain_pooling_of_spikes_is_another_function() -> None:
     assert decode_output(exact, 2).item() * 3 == 2
 
 
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(3, 2, 1), (1, 2, 0), (2, 3, 1), (2, 2, 0), (1, 3, 0)]
+)
 @given(st.integers(1, 6), st.integers(0, 2**31))
-def test_ceil_mode_has_torch_shapes(time_steps: int, seed: int) -> None:
+def test_ceil_mode_has_torch_shapes(
+    kernel: int, stride: int, padding: int, time_steps: int, seed: int
+) -> None:
     generator = torch.Generator().manual_seed(seed)
     sizes = torch.randint(3, 9, (2,), generator=generator).tolist()
     codes = torch.randint(0, 2**time_steps, (1, 1, 1, *sizes), generator=generator)
-    expected = torch.nn.MaxPool2d(3, 2, 1, ceil_mode=True)(codes[0].double()).unsqueeze(0).long()
-    pool = SpikePackMaxPool2d(3, 2, 1, ceil_mode=True, time_steps=time_steps)
+    plain = torch.nn.MaxPool2d(kernel, stride, padding, ceil_mode=True)
+    expected = plain(codes[0].double()).unsqueeze(0).long()
+    pool = SpikePackMaxPool2d(kernel, stride, padding, ceil_mode=True, time_steps=time_steps)
     steps = torch.stack([pool(step) for step in digits_of(codes, time_steps)])
     assert torch.equal(steps, digits_of(expected, time_steps))
 
