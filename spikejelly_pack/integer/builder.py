@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,32 +10,32 @@ import numpy as np
 from ..spec.errors import UnsupportedError
 from ..spec.graph import OPS, Add, Concat, Flatten, Input, Network, Neuron, Op, Readout, Shape
 from ..spec.parameters import NeuronParameters
+from .pooling import unpool
 from .quantize import Quantized, quantize_population, quantize_readout
-from .values import Branch, Current, FloatArray, Pooled, Spikes
+from .values import Analog, Branch, Current, FloatArray, Pooled, Spikes, Value
 
-__all__ = ["IntegerBuilder", "as_current"]
+__all__ = ["IntegerBuilder", "analog_error"]
 
 
-def as_current(name: str, value: Spikes | Pooled | Current) -> Current:
-    """A value as a sum of synapses: spikes pass an identity synapse, pooled ones a depthwise one.
+def analog_error(name: str) -> UnsupportedError:
+    """The refusal of a layer that reads the input before its encoder."""
+    return UnsupportedError(
+        f"layer {name!r}: must read spikes, got the analog input; let the input pass a SpikePackNode first "
+        "(convert with encode_input=True)."
+    )
 
-    Args:
-        name: Name for the synapse, if one has to be made.
-        value: Any value of the walk.
+
+def check_exportable(name: str, parameters: NeuronParameters) -> None:
+    """Raise unless a node has an integer form.
+
+    Raises:
+        UnsupportedError: tau or leak.
     """
-    if isinstance(value, Current):
-        return value
-    if isinstance(value, Spikes):
-        branch = Branch("scale", name, value.source, value.unit[:, None], "multiplier", value.unit.shape)
-        return Current((branch,), np.zeros(len(value.unit)), value.shape)
-    if len(value.shape) != 3:
+    if parameters.tau != 2.0 or parameters.leak:
         raise UnsupportedError(
-            f"layer {name!r}: flattened average pooling must feed a linear layer; put a SpikePackNode behind the pooling."
+            f"neuron {name!r}: the integer form needs tau = 2 and leak = 0, got tau = {parameters.tau}, "
+            f"leak = {parameters.leak}; train or convert with these."
         )
-    rows = value.spikes.unit * value.gain / (value.kernel[0] * value.kernel[1])
-    options = {"kernel": value.kernel, "stride": value.stride, "padding": value.padding}
-    branch = Branch("avg_pool2d", name, value.spikes.source, rows[:, None], "multiplier", rows.shape, options)
-    return Current((branch,), np.zeros(len(rows)), value.shape)
 
 
 def _lsb(full: FloatArray, parameters: NeuronParameters, shape: Shape) -> FloatArray:
@@ -56,9 +57,10 @@ class IntegerBuilder:
         self.weight_bits, self.state_bits = weight_bits, state_bits
         self.ops: list[Op] = []
 
-    def network(self, time_steps: int, provenance: dict[str, str]) -> Network:
-        """The finished network, branches balanced."""
-        return Network(self.ops, time_steps, provenance).balanced()
+    def network(self, provenance: dict[str, str]) -> Network:
+        """The finished network, branches balanced; its window is that of the longest code."""
+        window = max(op.time_steps for op in self.ops if isinstance(op, (Input, Neuron)))
+        return Network(self.ops, window, provenance).balanced()
 
     def _unique(self, name: str) -> str:
         taken = {op.name for op in self.ops}
@@ -76,23 +78,72 @@ class IntegerBuilder:
         self, name: str, shape: Shape, theta: FloatArray, amplitude: FloatArray, parameters: NeuronParameters
     ) -> Spikes:
         """An input whose values are coded outside; arguments as :meth:`neuron`."""
+        check_exportable(name, parameters)
         source = self._emit(
-            Input.kind, name, (), threshold=theta.astype(np.float32), shape=shape, time_steps=parameters.time_steps,
-            signed=parameters.signed, rounding=parameters.rounding,
+            Input.kind, name, (), threshold=theta.astype(np.float32), shape=shape,
+            time_steps=parameters.time_steps, signed=parameters.signed, rounding=parameters.rounding,
         )  # fmt: skip
-        return Spikes(source, _lsb(amplitude, parameters, shape), shape)
+        unit = _lsb(amplitude, parameters, shape)
+        return Spikes(source, unit, shape, parameters.max_code, parameters.signed)
 
     def flatten(self, name: str, value: Spikes) -> Spikes:
         """All axes of the sample into one."""
         size = int(np.prod(value.shape))
         unit = np.repeat(value.unit, size // len(value.unit))
-        return Spikes(self._emit(Flatten.kind, name, (value.source,)), unit, (size,))
+        source = self._emit(Flatten.kind, name, (value.source,))
+        return replace(value, source=source, unit=unit, shape=(size,))
 
     def concat(self, name: str, values: list[Spikes]) -> Spikes:
         """Concatenation along the channels."""
         source = self._emit(Concat.kind, name, tuple(value.source for value in values))
         unit = np.concatenate([value.unit for value in values])
-        return Spikes(source, unit, (len(unit), *values[0].shape[1:]))
+        largest, signed = max(value.max_code for value in values), any(value.signed for value in values)
+        return Spikes(source, unit, (len(unit), *values[0].shape[1:]), largest, signed)
+
+    def as_current(self, name: str, value: Value) -> Current:
+        """A value as a sum of synapses: spikes pass an identity synapse, pooled ones a depthwise one.
+
+        Args:
+            name: Name for the synapse, if one has to be made.
+            value: Any value of the walk but the analog input.
+
+        Raises:
+            UnsupportedError: The value is the analog input.
+        """
+        if isinstance(value, Current):
+            return value
+        if isinstance(value, Analog):
+            raise analog_error(name)
+        if isinstance(value, Spikes):
+            branch = Branch("scale", name, value, value.unit[:, None], "multiplier", value.unit.shape)
+            return Current((branch,), np.zeros(len(value.unit)), value.shape)
+        if (
+            value.flat
+        ):  # a sum that is read feature by feature: a linear layer with the identity as its weight
+            return self.linear(name, value, np.eye(value.shape[0]), np.zeros(value.shape[0]))
+        area = value.kernel[0] * value.kernel[1]
+        rows = value.spikes.unit * value.gain / area
+        options = {"kernel": value.kernel, "stride": value.stride, "padding": value.padding}
+        branch = Branch(
+            "avg_pool2d", name, value.spikes, rows[:, None], "multiplier", rows.shape, options, copies=area
+        )
+        return Current((branch,), np.zeros(len(rows)), value.shape)
+
+    def linear(self, name: str, value: Spikes | Pooled, weight: FloatArray, bias: FloatArray) -> Current:
+        """A dense synapse; flattened average pooling in front of it is folded into its weight.
+
+        Args:
+            name: Path of the layer.
+            value: One-dimensional spikes, or flattened pooled ones.
+            weight: ``[out, in]``, in real units.
+            bias: ``[out]``.
+        """
+        if isinstance(value, Pooled):
+            weight, source = unpool(weight, value), self.flatten(f"{name}_flatten", value.spikes)
+        else:
+            source = value
+        branch = Branch("dense", name, source, weight * source.unit, "weight", weight.shape)
+        return Current((branch,), bias, (len(weight),))
 
     def neuron(
         self,
@@ -111,27 +162,29 @@ class IntegerBuilder:
             amplitude: What a full code stands for to its readers: 1 (unit output) or theta.
             parameters: Constants of the node.
         """
-        if parameters.tau != 2.0 or parameters.leak:
-            raise UnsupportedError(
-                f"neuron {name!r}: the integer form needs tau = 2 and leak = 0, got tau = {parameters.tau}, "
-                f"leak = {parameters.leak}; train or convert with these."
-            )
+        check_exportable(name, parameters)
         unit = _lsb(theta, parameters, current.shape)
-        most = 1 << (self.state_bits - 1 - parameters.time_steps)
         quantized = quantize_population(
-            name, [b.rows for b in current.branches], self._bits(current), current.bias, unit, most
+            name,
+            current.branches,
+            self._bits(current),
+            current.bias,
+            unit,
+            parameters.time_steps,
+            self.state_bits,
         )
         source = self._emit(
             Neuron.kind, name, (self._synapses(name, current, quantized),), threshold=quantized.threshold,
             bias=quantized.bias, time_steps=parameters.time_steps, signed=parameters.signed,
             rounding=parameters.rounding, state_bits=self.state_bits,
         )  # fmt: skip
-        return Spikes(source, _lsb(amplitude, parameters, current.shape), current.shape)
+        unit = _lsb(amplitude, parameters, current.shape)
+        return Spikes(source, unit, current.shape, parameters.max_code, parameters.signed)
 
     def readout(self, name: str, current: Current) -> None:
         """An output: membranes that never fire."""
         quantized = quantize_readout(
-            name, [b.rows for b in current.branches], self._bits(current), current.bias
+            name, current.branches, self._bits(current), current.bias, self.state_bits
         )
         source = self._synapses(name, current, quantized)
         self._emit(
@@ -152,9 +205,9 @@ class IntegerBuilder:
             current.branches, quantized.weights, self._bits(current), strict=True
         ):
             constants = {
-                branch.field: weight.reshape(branch.weight_shape),
+                branch.weight_field: weight.reshape(branch.weight_shape),
                 "weight_bits": bits,
                 **branch.options,
             }
-            names.append(self._emit(branch.kind, branch.name, (branch.source,), **constants))
+            names.append(self._emit(branch.kind, branch.name, (branch.source.source,), **constants))
         return names[0] if len(names) == 1 else self._emit(Add.kind, f"{name}_sum", tuple(names))

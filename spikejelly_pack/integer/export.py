@@ -2,63 +2,33 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import numpy as np
 import torch
-from spikingjelly.activation_based import base, functional
 from torch import Tensor, fx, nn
 
-from ..layer.synaptic_scale import ChannelConcat, SynapticScale
-from ..neuron import SpikePackNode, set_form
-from ..recipes.batchnorm import fold_batchnorm
-from ..recipes.canonical import ADD, canonicalize, module_of
+from ..recipes.graph import ADD, module_of
 from ..spec import exchange
 from ..spec.bounds import check_bounds
 from ..spec.errors import DtypeError, ParameterError, ShapeError, UnsupportedError
 from ..spec.execute import encode
 from ..spec.graph import Network
-from .builder import IntegerBuilder, as_current
-from .rules import Value, add, node_scales, rule_for
+from ..spec.graph.neuron import check_state_bits
+from .builder import IntegerBuilder, analog_error
+from .rules import add, refuse, rule_for
+from .trace import canonical_graph
+from .values import Analog, Value
 
 __all__ = ["build_integer", "export"]
-
-
-class _Tracer(fx.Tracer):
-    """Keeps SpikingJelly's layers and ours whole."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        ours = (SpikePackNode, SynapticScale, ChannelConcat)
-        whole = isinstance(m, (*ours, base.StepModule)) and not isinstance(m, fx.GraphModule)
-        return whole or super().is_leaf_module(m, module_qualified_name)
-
-
-def _traced(snn: nn.Module) -> fx.GraphModule:
-    net = copy.deepcopy(snn).cpu().eval()
-    functional.reset_net(net)
-    functional.set_step_mode(net, "s")
-    set_form(net, "packed")
-    try:
-        graph = _Tracer().trace(net)
-    except (fx.proxy.TraceError, TypeError) as error:
-        raise UnsupportedError(
-            f"export: the network must be traceable, got {type(error).__name__}: {str(error).splitlines()[0]}; "
-            "move data-dependent control flow out of it."
-        ) from None
-    model = fx.GraphModule(net, graph)
-    canonicalize(model)
-    fold_batchnorm(model)
-    return model
 
 
 def build_integer(
     snn: nn.Module, example_input: Tensor, *, weight_bits: int = 8, skip_bits: int = 16, state_bits: int = 24
 ) -> Network:
-    """The integer form of a SpikePack network (design section 3), branches balanced, accumulators proven to fit.
+    """The integer form of a SpikePack network, branches balanced, accumulators proven to fit.
 
     Args:
         snn: A converted network, or one built from SpikePackNodes and SpikingJelly layers; BatchNorm is
@@ -70,18 +40,22 @@ def build_integer(
 
     Raises:
         UnsupportedError: A layer has no integer form; the message names it.
-        BoundError: A weight, threshold or accumulator does not fit its width.
+        BoundError: A channel does not fit the widths even at the smallest threshold.
+        ParameterError: A width is outside its range.
         ShapeError, DtypeError: The example input is unusable.
     """
     for name, value in (("weight_bits", weight_bits), ("skip_bits", skip_bits)):
         if isinstance(value, bool) or not isinstance(value, int) or not 2 <= value <= 16:
-            raise ParameterError(f"export: {name} must be an integer in 2..16, got {value!r}.")
+            raise ParameterError(
+                f"export: {name} must be an integer in 2..16, got {value!r}; use the width of the target's "
+                "weights."
+            )
+    check_state_bits("export", state_bits)
     _check_example(example_input)
-    model = _traced(snn)
+    model = canonical_graph(snn, example_input)
     builder = IntegerBuilder(weight_bits, skip_bits, state_bits)
     _Walk(model, builder, tuple(example_input.shape[1:])).run()
-    nodes = [module for module in model.modules() if isinstance(module, SpikePackNode)]
-    network = builder.network(max(node.time_steps for node in nodes), _provenance())
+    network = builder.network(_provenance())
     check_bounds(network)
     return network
 
@@ -94,7 +68,8 @@ def _check_example(example_input: Any) -> None:
         )
     if example_input.dim() < 2 or not len(example_input):
         raise ShapeError(
-            f"export: example_input must be a batch [N, *], got shape {tuple(example_input.shape)}; add the batch axis."
+            f"export: example_input must be a batch [N, *], got shape {tuple(example_input.shape)}; add the "
+            "batch axis."
         )
     if bool(example_input.isnan().any()):
         raise DtypeError("export: example_input must hold no NaN, got some; clean the data first.")
@@ -109,46 +84,45 @@ class _Walk:
 
     def run(self) -> None:
         """Visit every node in order."""
-        placeholders = [node for node in self.model.graph.nodes if node.op == "placeholder" and node.users]
-        if len(placeholders) != 1:
-            raise UnsupportedError(f"export: the network must have one input, got {len(placeholders)}.")
         for node in self.model.graph.nodes:
             if node.op == "output":
-                self._outputs(node)
-            elif node.op != "placeholder":
+                self._outputs(node.args[0])
+            elif node.op == "placeholder":
+                self.values[node] = Analog(self.shape)
+            else:
                 self.values[node] = self._value(node)
+        encoders = [op.name for op in self.builder.ops if op.kind == "input"]
+        if len(encoders) != 1:
+            raise UnsupportedError(
+                f"export: the input must pass one SpikePackNode before anything else, got {encoders}; "
+                "let every branch read the same node."
+            )
 
     def _value(self, node: fx.Node) -> Value:
         module = module_of(self.model, node)
-        analog = [source for source in node.all_input_nodes if source.op == "placeholder"]
-        if analog:
-            return self._encoder(node, module)
-        inputs = [self.values[source] for source in node.all_input_nodes]
         if node.target is ADD:
-            left, right = node.args
-            return add(node.name, [self.values[left], self.values[right]])  # type: ignore[index]
-        rule = rule_for(module) if module is not None else None
+            sources = [source for source in node.args if isinstance(source, fx.Node)]
+            return add(self.builder, node.name, [self.values[source] for source in sources])
+        rule = rule_for(module)
         if rule is None:
-            raise UnsupportedError(
-                f"layer {node.target!r}: {type(module).__name__} has no integer form; replace it or keep the float forms."
-            )
-        return rule(self.builder, str(node.target), module, inputs)
+            raise refuse(str(node.target), module)
+        sources = [source for source in node.args if isinstance(source, fx.Node)]
+        return rule(self.builder, str(node.target), module, [self.values[source] for source in sources])
 
-    def _encoder(self, node: fx.Node, module: nn.Module | None) -> Value:
-        if not isinstance(module, SpikePackNode):
-            raise UnsupportedError(
-                f"layer {node.target!r}: reads the analog input; let the input pass a SpikePackNode first "
-                "(convert with encode_input=True)."
-            )
-        return self.builder.encoder(str(node.target), self.shape, *node_scales(module), module.params)
-
-    def _outputs(self, node: fx.Node) -> None:
-        results = node.args[0] if isinstance(node.args[0], (tuple, list)) else (node.args[0],)
-        for index, result in enumerate(results):
-            if not isinstance(result, fx.Node):
-                raise UnsupportedError("export: the network must return a tensor or a tuple of tensors.")
+    def _outputs(self, result: Any) -> None:
+        results = result if isinstance(result, (tuple, list)) else (result,)
+        for index, one in enumerate(results):
+            if not isinstance(one, fx.Node):
+                raise UnsupportedError(
+                    "export: the network must return a tensor or a tuple of tensors, got "
+                    f"{type(one).__name__}; "
+                    "return the tensors themselves."
+                )
             name = "output" if len(results) == 1 else f"output_{index}"
-            self.builder.readout(name, as_current(f"{name}_synapse", self.values[result]))
+            value = self.values[one]
+            if isinstance(value, Analog):
+                raise analog_error(name)
+            self.builder.readout(name, self.builder.as_current(f"{name}_synapse", value))
 
 
 def _provenance() -> dict[str, str]:
@@ -179,17 +153,23 @@ def export(
     """Write the integer form of a network to an exchange file; returns it.
 
     Args:
-        snn, example_input, weight_bits, skip_bits, state_bits: As :func:`build_integer`.
+        snn: As :func:`build_integer`.
         path: Target, by custom ``*.spk``; written whole or not at all.
+        example_input: As there.
         golden: Samples of ``example_input`` stored with the expected codes of every layer.
+        weight_bits: As there.
+        skip_bits: As there.
+        state_bits: As there.
 
     Raises:
         As :func:`build_integer`, and OutputError if the file cannot be written.
     """
+    if isinstance(golden, bool) or not isinstance(golden, int) or golden < 0:
+        raise ParameterError(f"export: golden must be an integer >= 0, got {golden!r}; 4 samples are usual.")
     network = build_integer(
         snn, example_input, weight_bits=weight_bits, skip_bits=skip_bits, state_bits=state_bits
     )
     (entry,) = network.inputs
-    samples = encode(entry, np.asarray(example_input[:golden].detach().cpu()))
+    samples = encode(entry, example_input[:golden].detach().cpu().to(torch.float32).numpy())
     exchange.save(network, path, {entry.name: samples} if len(samples) else None)
     return network

@@ -3,23 +3,27 @@
 With ``r = w / LSB`` per output channel, firing asks whether ``sum r P + b / LSB`` reaches the next
 integer. Writing ``r = W_int / N`` turns that into integers with threshold ``theta_int = N``: the weight
 scale ``s = LSB / N`` is shared by all branches and N is exact, not rounded. N is searched for the least
-squared error of the weights; small rows (pooling, skips) get their best rational approximation.
+squared error of the weights; small rows (pooling, skips) get their best rational approximation. N is bounded
+by the declared weight widths and by the membrane register, which must hold the worst case of the sum.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from ..spec.errors import BoundError
-from .values import FloatArray
+from .values import Branch, FloatArray
 
-__all__ = ["Quantized", "quantize_population", "quantize_readout"]
+__all__ = ["Quantized", "Row", "quantize_population", "quantize_readout"]
 
 IntArray = npt.NDArray[np.int32]
-_MOST_PRODUCTS = 1 << 16  # candidates times weights tried per channel
+_PRODUCTS = 1 << 16  # candidates times weights tried per channel
+_EXACT = 1 + 1e-9  # 127 / (127 / 100) is 99.999.. in floats: keep the exact denominator
+_CANDIDATES = 64  # tried however many weights there are
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Quantized:
     """Integer form of one population.
 
     Attributes:
-        threshold: theta_int ``[C]``.
+        threshold: theta_int ``[C]`` (all ones for a readout).
         bias: ``[C]``.
         weights: ``[C, K]`` per branch.
         scale: Real value of one unit of the membrane, ``[C]``.
@@ -39,50 +43,104 @@ class Quantized:
     scale: FloatArray
 
 
+@dataclass(frozen=True)
+class Row:
+    """All that one output channel receives, in units of its LSB (a readout: in real units).
+
+    Attributes:
+        weights: Per branch ``[K_i]``.
+        limits: Largest integer weight per branch.
+        names: Branches, for messages.
+        reach: Worst case of the sum over all inputs, bias included.
+        slack: What rounding the weights can add to it, in units of the membrane.
+    """
+
+    weights: list[FloatArray]
+    limits: list[int]
+    names: list[str]
+    reach: float
+    slack: float
+
+    def largest_factor(self, register: int) -> tuple[float, str]:
+        """Largest factor that fits the weights and, in ``register``, the sum; and what bounds it."""
+        bounds = [(float(register), "the membrane register")]
+        for weights, limit, name in zip(self.weights, self.limits, self.names, strict=True):
+            peak = float(np.abs(weights).max(initial=0.0))
+            if peak > 0:
+                bounds.append((limit / peak, f"the weight width of {name!r}"))
+        if self.reach > 0:
+            bounds.append((max(0.0, register - self.slack) / self.reach, "the membrane register"))
+        return min(bounds)
+
+
+def _rows(branches: Sequence[Branch], bits: list[int], bias: FloatArray, unit: FloatArray) -> list[Row]:
+    limits = [(1 << (width - 1)) - 1 for width in bits]
+    names = [branch.name for branch in branches]
+    rows = []
+    for channel in range(len(unit)):
+        weights = [branch.rows[channel] / unit[channel] for branch in branches]
+        high = low = slack = 0.0
+        for branch, row in zip(branches, weights, strict=True):
+            up, down = branch.most * row.clip(min=0).sum(), branch.most * (-row).clip(min=0).sum()
+            up, down = (up + down, up + down) if branch.source.signed else (up, down)
+            high, low = high + up, low + down
+            slack += 0.5 * branch.most * np.count_nonzero(row)
+        reach = max(high, low) + abs(float(bias[channel])) / float(unit[channel])
+        rows.append(Row(weights, limits, names, float(reach), float(slack) + 1.0))
+    return rows
+
+
+def _rounded(branches: Sequence[Branch], factor: FloatArray) -> list[IntArray]:
+    return [np.rint(branch.rows * factor[:, None]).astype(np.int32) for branch in branches]
+
+
 def quantize_population(
-    owner: str, rows: list[FloatArray], bits: list[int], bias: FloatArray, unit: FloatArray, most: int
+    owner: str,
+    branches: Sequence[Branch],
+    bits: list[int],
+    bias: FloatArray,
+    unit: FloatArray,
+    time_steps: int,
+    state_bits: int,
 ) -> Quantized:
     """Quantize everything a firing population receives.
 
     Args:
         owner: Name for messages.
-        rows: Real weights per LSB of the source's code, ``[C, K_i]`` per branch.
+        branches: What it receives.
         bits: Declared weight width per branch.
         bias: Real bias ``[C]``.
         unit: Real value of the population's own LSB, ``[C]``.
-        most: Largest threshold the membrane register allows.
+        time_steps: T of its code: ``theta_int <= 2^(state_bits - 1 - T)``.
+        state_bits: Width of its membrane register, sign included.
 
     Raises:
-        BoundError: A weight exceeds what its width can hold at the smallest threshold.
+        BoundError: A channel does not fit at the smallest threshold, 1; the message names what bounds it.
     """
-    relative = [row / unit[:, None] for row in rows]
-    limits = [(1 << (width - 1)) - 1 for width in bits]
-    merged = np.concatenate(relative, axis=1)
+    register = (1 << (state_bits - 1)) - 1
     threshold = np.empty(len(unit), np.int32)
-    for channel in range(len(unit)):
-        top = _largest(owner, channel, [r[channel] for r in relative], limits, most)
-        threshold[channel] = _best_denominator(merged[channel], top)
-    n = threshold.astype(np.float64)
-    weights = [np.rint(r * n[:, None]).astype(np.int32) for r in relative]
-    return Quantized(threshold, _integer_bias(owner, bias / unit * n), weights, unit / n)
-
-
-def _largest(owner: str, channel: int, rows: list[FloatArray], limits: list[int], most: int) -> int:
-    top = float(most)
-    for row, limit in zip(rows, limits, strict=True):
-        peak = float(np.abs(row).max(initial=0.0))
-        top = min(top, limit / peak) if peak > 0 else top
-    if top < 1:
-        raise BoundError(
-            f"neuron {owner!r}: channel {channel} has a weight larger than its width holds at threshold 1; "
-            "calibrate a larger threshold or declare more weight_bits."
+    for channel, row in enumerate(_rows(branches, bits, bias, unit)):
+        # the rounding offset, half a threshold, enters the register too
+        top, bound = Row(row.weights, row.limits, row.names, row.reach + 0.5, row.slack).largest_factor(
+            register
         )
-    return int(top)
+        limit = (1 << (state_bits - 1)) >> time_steps
+        if min(top, limit) < 1:
+            raise BoundError(
+                f"neuron {owner!r}: channel {channel} must fit its widths at threshold 1, but {bound} allows "
+                "only "
+                f"{top:.3g}; calibrate a larger threshold, or declare more weight_bits, skip_bits or "
+                "state_bits."
+            )
+        threshold[channel] = _best_denominator(np.concatenate(row.weights), int(min(top * _EXACT, limit)))
+    n = threshold.astype(np.float64)
+    integers = _rounded(branches, n / unit)
+    return Quantized(threshold, _integer_bias(owner, bias / unit * n), integers, unit / n)
 
 
 def _best_denominator(row: FloatArray, top: int) -> int:
     """The N <= ``top`` that rounds ``row * N`` with the least squared error relative to N."""
-    count = max(1, min(top, _MOST_PRODUCTS // max(row.size, 1), max(64, top // 4)))
+    count = min(top, max(_CANDIDATES, min(top // 4, _PRODUCTS // max(row.size, 1))))
     candidates = np.arange(top, top - count, -1, dtype=np.float64)
     scaled = row[None, :] * candidates[:, None]
     error = ((scaled - np.rint(scaled)) ** 2).sum(axis=1) / candidates**2
@@ -92,19 +150,46 @@ def _best_denominator(row: FloatArray, top: int) -> int:
 def _integer_bias(owner: str, bias: FloatArray) -> IntArray:
     rounded = np.rint(bias)
     if rounded.size and float(np.abs(rounded).max()) >= 1 << 31:
+        channel = int(np.abs(rounded).argmax())
         raise BoundError(
-            f"neuron {owner!r}: a bias of {float(np.abs(rounded).max()):.3g} does not fit 32 bits; "
-            "its threshold is too small beside it, calibrate it again."
+            f"neuron {owner!r}: the bias of channel {channel} must fit 32 bits, got {rounded[channel]:.3g}; "
+            "its weights are too small beside it, remove the channel or train it again."
         )
     return rounded.astype(np.int32)
 
 
-def quantize_readout(owner: str, rows: list[FloatArray], bits: list[int], bias: FloatArray) -> Quantized:
-    """Quantize what a readout receives: no threshold, so the scale alone decides (per output)."""
-    limits = [(1 << (width - 1)) - 1 for width in bits]
-    peaks = [np.abs(row).max(axis=1) / limit for row, limit in zip(rows, limits, strict=True)]
-    scale = np.maximum.reduce(peaks)
-    scale = np.where(scale > 0, scale, 1.0)
-    weights = [np.rint(row / scale[:, None]).astype(np.int32) for row in rows]
-    threshold = np.ones(len(scale), np.int32)
-    return Quantized(threshold, _integer_bias(owner, bias / scale), weights, scale)
+def quantize_readout(
+    owner: str, branches: Sequence[Branch], bits: list[int], bias: FloatArray, state_bits: int
+) -> Quantized:
+    """Quantize what a readout receives: no threshold, so widths alone decide the scale of each output.
+
+    Args:
+        owner: Name for messages.
+        branches: As :func:`quantize_population`.
+        bits: As there.
+        bias: As there.
+        state_bits: As there.
+
+    Raises:
+        BoundError: The membrane register does not even hold the rounding errors of the weights.
+    """
+    register = (1 << (state_bits - 1)) - 1
+    factor = np.ones(len(bias))
+    for channel, row in enumerate(_rows(branches, bits, bias, np.ones(len(bias)))):
+        if row.reach > 0:
+            unit = Row(
+                [w / row.reach for w in row.weights], row.limits, row.names, 1.0, row.slack
+            ).largest_factor(register)
+            if unit[0] < 1:
+                raise BoundError(
+                    f"readout {owner!r}: output {channel} must fit its widths, but {unit[1]} does not hold "
+                    "it; "
+                    "declare more state_bits or use fewer time steps."
+                )
+            factor[channel] = unit[0] / row.reach
+    return Quantized(
+        np.ones(len(bias), np.int32),
+        _integer_bias(owner, bias * factor),
+        _rounded(branches, factor),
+        1.0 / factor,
+    )

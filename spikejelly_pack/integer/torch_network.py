@@ -39,7 +39,7 @@ def _per_channel(values: Tensor, like: Tensor) -> Tensor:
 
 
 @_kernel("dense")
-def _dense(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
+def _dense(_op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
     return F.linear(_real(parts[0]), _real(tensors["weight"])).to(torch.int64)
 
 
@@ -57,27 +57,27 @@ def _avg_pool2d(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Ten
 
 
 @_kernel("scale")
-def _scale(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
+def _scale(_op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
     return parts[0] * _per_channel(tensors["multiplier"], parts[0])
 
 
 @_kernel("add")
-def _add(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
+def _add(_op: Any, _tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
     return torch.stack(parts).sum(0)
 
 
 @_kernel("concat")
-def _concat(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
+def _concat(_op: Any, _tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
 @_kernel("flatten")
-def _flatten(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
+def _flatten(_op: Any, _tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
     return parts[0].flatten(1)
 
 
 @_kernel("delay")
-def _delay(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
+def _delay(_op: Any, _tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
     return parts[0]
 
 
@@ -91,12 +91,12 @@ def _neuron(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
 
 
 @_kernel("readout")
-def _readout(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
+def _readout(_op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
     return parts[0] + _per_channel(tensors["bias"], parts[0])
 
 
 class IntegerNetwork(nn.Module):
-    """Run an integer network packed, in torch, bit for bit as :func:`spikejelly_pack.spec.execute.run_packed`.
+    """Run an integer network packed, in torch, bit for bit as :func:`.spec.execute.run_packed`.
 
     Args:
         network: Integer network, for example from :func:`spikejelly_pack.spec.exchange.load`.
@@ -110,7 +110,9 @@ class IntegerNetwork(nn.Module):
         self.network = network
         for op in network.ops.values():
             if op.kind != "input" and op.kind not in KERNELS:
-                raise UnsupportedError(f"IntegerNetwork: {op.label} has no torch kernel.")
+                raise UnsupportedError(
+                    f"IntegerNetwork: {op.label} has no torch kernel; run it with spec.execute.run_packed."
+                )
             for item in op.tensor_fields():
                 tensor = torch.from_numpy(np.array(getattr(op, item.name)))
                 if not tensor.is_floating_point():
@@ -121,7 +123,11 @@ class IntegerNetwork(nn.Module):
         return f"{list(self.network.ops).index(op.name)}_{field}"
 
     def forward(self, codes: Mapping[str, Any] | Tensor) -> dict[str, Tensor]:
-        """Input codes ``[N, *shape]`` to codes of every neuron and membranes of every readout (int64), by name."""
+        """Codes of every neuron and membranes of every readout (int64), by name, from input codes.
+
+        Args:
+            codes: ``[N, *shape]``, by input name where there are several.
+        """
         device = next(self.buffers()).device
         given = codes.cpu().numpy() if isinstance(codes, Tensor) else codes
         arrays = as_inputs(self.network, given)

@@ -1,4 +1,4 @@
-"""What the exporter knows of each value while it walks a network: spikes, pooled spikes, or a sum of branches."""
+"""What the exporter knows of each value while it walks a network."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ import numpy.typing as npt
 
 from ..spec.graph import Shape
 
-__all__ = ["Branch", "Current", "FloatArray", "Pooled", "Spikes"]
+__all__ = ["Analog", "Branch", "Current", "FloatArray", "Pooled", "Spikes", "Value"]
 
 FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Analog:
+    """The network's input before its encoder; ``shape`` is that of one sample."""
+
+    shape: Shape
 
 
 @dataclass(frozen=True)
@@ -23,11 +30,15 @@ class Spikes:
         source: Name in the integer network.
         unit: Real value of one LSB, ``[C]`` (channels are the first axis of a sample).
         shape: Shape of one sample.
+        max_code: Largest magnitude of a code.
+        signed: Whether codes can be negative.
     """
 
     source: str
     unit: FloatArray
     shape: Shape
+    max_code: int
+    signed: bool
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,8 @@ class Pooled:
     Attributes:
         spikes: What is pooled.
         kernel, stride, padding: The window.
-        shape: Shape of one pooled sample, or its flattened length.
+        size: Height and width of the pooled map.
+        flat: Whether it has been flattened.
         gain: Weight per channel ``[C]`` applied on top.
     """
 
@@ -45,8 +57,15 @@ class Pooled:
     kernel: tuple[int, int]
     stride: tuple[int, int]
     padding: tuple[int, int]
-    shape: Shape
+    size: tuple[int, int]
+    flat: bool
     gain: FloatArray
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of one sample."""
+        shape = (self.spikes.shape[0], *self.size)
+        return (int(np.prod(shape)),) if self.flat else shape
 
 
 @dataclass(frozen=True)
@@ -56,20 +75,27 @@ class Branch:
     Attributes:
         kind: Kind of the integer operation.
         name: Path in the source network.
-        source: Name of the integer operation it reads.
+        source: What it reads.
         rows: Real weight per LSB of the source's code, ``[C_out, K]``.
-        field: Name of the operation's weight field.
+        weight_field: Name of the operation's weight field.
         weight_shape: Shape of that field.
         options: Its other constants.
+        copies: Inputs of one sum that share each weight (a pooling window; else 1).
     """
 
     kind: str
     name: str
-    source: str
+    source: Spikes
     rows: FloatArray
-    field: str
+    weight_field: str
     weight_shape: tuple[int, ...]
     options: dict[str, Any] = field(default_factory=dict)
+    copies: int = 1
+
+    @property
+    def most(self) -> int:
+        """Largest magnitude that the codes behind one weight can sum up to."""
+        return self.source.max_code * self.copies
 
 
 @dataclass(frozen=True)
@@ -79,3 +105,6 @@ class Current:
     branches: tuple[Branch, ...]
     bias: FloatArray
     shape: Shape
+
+
+Value = Analog | Spikes | Pooled | Current

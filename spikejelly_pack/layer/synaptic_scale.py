@@ -9,7 +9,7 @@ from torch import Tensor, nn
 __all__ = ["SynapticScale"]
 
 
-class SynapticScale(nn.Module, base.StepModule):  # type: ignore[misc]
+class SynapticScale(nn.Module, base.StepModule):
     """Multiply by a weight per tensor or channel; linear, so it commutes with the charge.
 
     Args:
@@ -37,7 +37,7 @@ class SynapticScale(nn.Module, base.StepModule):  # type: ignore[misc]
         return x * scale.to(x.dtype)
 
 
-class ChannelConcat(nn.Module, base.StepModule):  # type: ignore[misc]
+class ChannelConcat(nn.Module, base.StepModule):
     """Concatenate along the channels in single-step (axis 1) and multi-step (axis 2) layout."""
 
     def __init__(self, step_mode: str = "s") -> None:

@@ -22,12 +22,17 @@ class Observer(nn.Module):
     Args:
         path: Name of the future node, for messages.
         calibrator: Collects the statistics.
-        replaces: Activation node the future node stands for, or None for one inserted at a synapse.
+        unsigned: Whether the values cannot be negative (behind a rectifier).
+
+    Attributes:
+        enabled: Whether values are observed; False passes them on only.
+        negative: Whether a negative value was seen.
     """
 
     def __init__(self, path: str, calibrator: Calibrator, unsigned: bool) -> None:
         super().__init__()
         self.path, self.calibrator, self.unsigned = path, calibrator, unsigned
+        self.enabled = True
         self.negative = False
         self.sample = torch.empty(0)
         self.seen = 0
@@ -39,6 +44,8 @@ class Observer(nn.Module):
             DtypeError: The values are not finite.
         """
         values = x.detach()
+        if not self.enabled or not values.numel():
+            return x
         if not bool(torch.isfinite(values).all()):
             raise DtypeError(
                 f"layer {self.path!r}: calibration values must be finite, got NaN or infinity; "
@@ -47,7 +54,7 @@ class Observer(nn.Module):
         self.negative = self.negative or (not self.unsigned and bool((values < 0).any()))
         self.calibrator.observe(by_channel(values.abs(), self.calibrator.channel_wise))
         self.seen += values.numel()
-        self.sample = values[: max(1, _SAMPLE // max(values[0].numel(), 1))] if len(values) else self.sample
+        self.sample = values[: max(1, _SAMPLE // values[0].numel())]
         return x
 
     def threshold(self, parameters: NeuronParameters) -> Tensor:
@@ -58,12 +65,13 @@ class Observer(nn.Module):
         """
         if not self.seen:
             raise UnsupportedError(
-                f"layer {self.path!r}: saw no calibration data; pass a non-empty dataloader that reaches this layer."
+                f"layer {self.path!r}: saw no calibration data; pass data that reaches this layer."
             )
         theta = self.calibrator.threshold(parameters).to(torch.float32)
         if not bool((theta > 0).any()):
             raise UnsupportedError(
-                f"layer {self.path!r}: every calibration value was zero; pass data that activates it or remove it."
+                f"layer {self.path!r}: every calibration value was zero; pass data that activates it, "
+                "or remove it."
             )
         theta = torch.where(theta > 0, theta, theta.max())
         return theta if self.calibrator.channel_wise and theta.numel() > 1 else theta.reshape(-1)[0]

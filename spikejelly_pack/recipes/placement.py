@@ -1,4 +1,4 @@
-"""Where nodes stand: in place of every rectifier, and at each synaptic input that is not spikes yet."""
+"""Where nodes stand: at the input, in place of rectifiers, and where spikes must be read but are not."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from torch import fx, nn
 
-from .canonical import module_of, place_after
+from .graph import call_after, follow, module_of, node_input
 from .observer import Observer
-from .signals import SYNAPSES, Kind, kind_of
+from .signals import MAX_POOLS, SYNAPSES, Kind, kind_of
 
 __all__ = ["RECTIFIERS", "insert_observers"]
 
@@ -19,47 +19,43 @@ MakeObserver = Callable[[str, bool], Observer]
 def insert_observers(model: fx.GraphModule, make: MakeObserver, encode_input: bool) -> list[fx.Node]:
     """Put an observer wherever a node will stand; returns the graph nodes of the observers.
 
-    ``make(path, unsigned)`` builds one. A rectifier's observer sits behind it and takes its place on
-    replacement. Average pooling in front of a linear layer needs no node: both are one synapse.
+    A rectifier's observer sits behind it and takes its place on replacement. Synapses and max-pooling
+    read spikes: an observer stands in front of them where they would not, and they share it where they read
+    the same value. Average pooling in front of a linear layer needs none: both are one synapse.
+
+    Args:
+        model: Canonical graph.
+        make: ``make(path, unsigned)`` builds an observer.
+        encode_input: Put one right behind the network's input.
     """
     kinds: dict[fx.Node, Kind] = {}
     placed: dict[fx.Node, fx.Node] = {}
 
     def observe(anchor: fx.Node, name: str, unsigned: bool) -> fx.Node:
-        node = place_after(model, anchor, name, make(name, unsigned))
+        observer = make(name, unsigned)
+        node = call_after(model, anchor, name, observer)
+        observer.path = str(node.target)
         placed[anchor], kinds[node] = node, Kind.SPIKES
         return node
 
     for node in list(model.graph.nodes):
         module = module_of(model, node)
-        if isinstance(module, SYNAPSES):
-            _spiking_input(node, module, kinds, placed, observe, encode_input)
-        kinds[node] = kind_of(model, node, kinds, (Observer,)) if node.op != "output" else Kind.VALUE
+        if isinstance(module, (*SYNAPSES, *MAX_POOLS)):
+            source = node_input(node)
+            if _needs_node(module, kinds[source]):
+                reads = placed.get(source) or observe(source, f"{source.name}_node", False)
+                node.replace_input_with(source, reads)
+        kinds[node] = kind_of(model, node, kinds, (Observer,))
         if isinstance(module, RECTIFIERS):
-            observer = observe(node, f"{node.target}_node", True)
-            node.replace_all_uses_with(observer, delete_user_cb=lambda user, new=observer: user is not new)
+            follow(node, observe(node, f"{node.target}_node", True))
+        elif node.op == "placeholder" and encode_input and node.users:
+            follow(node, observe(node, f"encoder_{node.name}", False))
     model.graph.lint()
     model.recompile()
     return list(placed.values())
 
 
-def _spiking_input(
-    node: fx.Node,
-    module: nn.Module,
-    kinds: dict[fx.Node, Kind],
-    placed: dict[fx.Node, fx.Node],
-    observe: Callable[[fx.Node, str, bool], fx.Node],
-    encode_input: bool,
-) -> None:
-    """Make sure that one synapse reads spikes; synapses that read the same value share its node."""
-    source = node.args[0]
-    assert isinstance(source, fx.Node)
-    kind = kinds[source]
-    if kind is Kind.SPIKES or (kind is Kind.POOLED and isinstance(module, nn.Linear)):
-        return
-    if source.op == "placeholder" and not encode_input:
-        return
-    if source not in placed:
-        name = "encoder" if source.op == "placeholder" else f"{source.name}_node"
-        observe(source, f"{name}_{source.name}" if source.op == "placeholder" else name, False)
-    node.replace_input_with(source, placed[source])
+def _needs_node(module: nn.Module, kind: Kind) -> bool:
+    if kind in (Kind.SPIKES, Kind.INPUT):  # an input without encoder was asked for
+        return False
+    return not (kind is Kind.POOLED and isinstance(module, nn.Linear))

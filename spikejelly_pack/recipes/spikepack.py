@@ -9,25 +9,29 @@ from typing import Any
 import torch
 from spikingjelly.activation_based.ann2snn.recipes import FXConversionRecipe
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
+from torch.fx.proxy import TraceError
 from tqdm import tqdm
 
 from ..neuron import SpikePackNode
-from ..spec.errors import DtypeError, ParameterError, UnsupportedError
+from ..spec.errors import DtypeError, ParameterError, ShapeError, UnsupportedError
 from ..spec.parameters import NeuronParameters
 from .batchnorm import fold_batchnorm
 from .calibration import make_calibrator
-from .canonical import canonicalize, module_of
+from .canonical import canonicalize
+from .delays import balance_branches
+from .graph import module_of, node_input
 from .observer import Observer
 from .placement import RECTIFIERS, insert_observers
+from .pooling import exact_max_pools, rectify_before_pooling
 from .report import ConversionReport, NodeEntry, SynapseEntry
 from .scales import fold_amplitudes
-from .signals import SYNAPSES, Kind, kind_of, leading_synapses
+from .shapes import check_shapes, shapes_of
+from .signals import SYNAPSES, TRANSPOSED, Kind, kinds_of
 
 __all__ = ["SpikePackRecipe"]
 
 
-class SpikePackRecipe(FXConversionRecipe):  # type: ignore[misc]
+class SpikePackRecipe(FXConversionRecipe):
     """Near-lossless conversion: every rectifier becomes a SpikePack node, every synapse reads spikes.
 
     Use it as ``ann2snn.Converter(SpikePackRecipe(loader, time_steps=8)).convert(ann)``. The result is a
@@ -73,21 +77,38 @@ class SpikePackRecipe(FXConversionRecipe):  # type: ignore[misc]
 
     def validate(self, converter: Any) -> None:
         """Check what can be checked before tracing."""
-        if not isinstance(self.dataloader, Iterable):
+        data = self.dataloader
+        if not isinstance(data, Iterable) or isinstance(data, (Tensor, str, dict)):
             raise ParameterError(
-                f"SpikePackRecipe: dataloader must be iterable, got {type(self.dataloader).__name__}; "
-                "pass batches of calibration data."
+                f"SpikePackRecipe: dataloader must yield batches, got {type(data).__name__}; "
+                "pass a DataLoader or a list of batches."
             )
 
     def before_trace(self, converter: Any, ann: nn.Module) -> nn.Module:
-        """Convert a copy: the source network stays untouched."""
-        return copy.deepcopy(ann).eval()
+        """Convert a copy in evaluation mode: the source network stays untouched."""
+        copied = copy.deepcopy(ann).eval()
+        try:
+            fx.Tracer().trace(copied)
+        except TraceError as error:
+            raise UnsupportedError(
+                "SpikePackRecipe: torch.fx must be able to trace the network, got: "
+                f"{str(error).splitlines()[0]}; "
+                "move control flow that depends on the data out of forward."
+            ) from None
+        return copied
 
     def after_trace(self, converter: Any, fx_model: fx.GraphModule) -> fx.GraphModule:
-        """One module per call site, BatchNorm folded."""
+        """One module per call site, BatchNorm folded, rectifiers before max-pooling."""
+        inputs = [node.name for node in fx_model.graph.nodes if node.op == "placeholder" and node.users]
+        if len(inputs) != 1:
+            raise UnsupportedError(
+                f"SpikePackRecipe: the network must have one input, got {inputs}; convert the part behind "
+                "them."
+            )
         self._report = ConversionReport(self.parameters.time_steps, self.calibrator)
         model = canonicalize(fx_model)
         self._report.folded_batchnorms = fold_batchnorm(model)
+        rectify_before_pooling(model, RECTIFIERS)
         return model
 
     def insert_observers(self, converter: Any, fx_model: fx.GraphModule) -> fx.GraphModule:
@@ -96,50 +117,55 @@ class SpikePackRecipe(FXConversionRecipe):  # type: ignore[misc]
         def make(path: str, unsigned: bool) -> Observer:
             return Observer(path, make_calibrator(self.calibrator, self.channel_wise), unsigned)
 
-        if not insert_observers(fx_model, make, self.encode_input):
+        modules = list(fx_model.modules())
+        if not any(isinstance(module, (*RECTIFIERS, *SYNAPSES)) for module in modules):
             raise UnsupportedError(
                 "SpikePackRecipe: the model must have a rectifier or a synaptic layer, got neither; "
                 "there is nothing to convert."
             )
+        insert_observers(fx_model, make, self.encode_input)
         return fx_model.to(converter.device)
 
     def calibrate(self, converter: Any, fx_model: fx.GraphModule) -> fx.GraphModule:
         """Stream the calibration data through the observers."""
-        batch = None
+        self._shapes: dict[fx.Node, torch.Size] = {}
         for data in tqdm(self.dataloader, desc="calibrating", disable=not self.progress, leave=False):
             batch = first_tensor(data).to(converter.device)
-            if not len(batch):
+            if not batch.numel():
                 continue
-            fx_model(batch)
-        if batch is None:
+            if not self._shapes:
+                self._shapes = _first_look(fx_model, batch[:1])
+            shapes_of(fx_model, batch, "SpikePackRecipe")
+        if not self._shapes:
             raise DtypeError("SpikePackRecipe: the calibration data is empty; pass at least one batch.")
-        self._shapes = _shapes(fx_model, batch[:1])
         return fx_model
 
     def replace(self, converter: Any, fx_model: fx.GraphModule) -> fx.GraphModule:
-        """Nodes for observers, amplitudes into the weights."""
-        amplitudes: dict[fx.Node, Tensor] = {}
+        """Nodes for observers, amplitudes into the weights, delays into skip branches."""
+        firing: dict[fx.Node, Tensor] = {}
         for node in list(fx_model.graph.nodes):
             observer = module_of(fx_model, node)
             if isinstance(observer, Observer):
-                amplitudes[node] = self._node_for(fx_model, node, observer)
-        self._replace_max_pools(fx_model)
-        fx_model.delete_all_unused_submodules()
-        fold_amplitudes(fx_model, amplitudes, self._shapes)
+                firing[node] = self._node_for(fx_model, node, observer)
+        exact_max_pools(fx_model, (SpikePackNode,), self.parameters)
         self._count_synapses(fx_model)
+        fx_model.delete_all_unused_submodules()
+        fold_amplitudes(fx_model, firing, self._shapes)
+        balance_branches(fx_model, self.parameters)
         return fx_model.to(converter.device)
 
     def finalize(self, converter: Any, fx_model: fx.GraphModule) -> fx.GraphModule:
-        """Attach the report."""
-        fx_model.report = self._report
+        """Attach the report; copies and pickles of the network keep it."""
+        kept = fx_model.meta.setdefault("_user_preserved_attributes", {})
+        kept["report"] = self._report
+        vars(fx_model)["report"] = self._report
         return fx_model.eval()
 
     # -- steps of replace ---------------------------------------------------------------------------
 
     def _node_for(self, model: fx.GraphModule, node: fx.Node, observer: Observer) -> Tensor:
         """Put the SpikePack node in the observer's place; returns its amplitude."""
-        source = node.args[0]
-        assert isinstance(source, fx.Node)
+        source = node_input(node)
         parameters = NeuronParameters(
             self.parameters.time_steps, signed=observer.negative, rounding=self.parameters.rounding
         )
@@ -168,55 +194,49 @@ class SpikePackRecipe(FXConversionRecipe):  # type: ignore[misc]
         )  # fmt: skip
         return theta
 
-    def _replace_max_pools(self, model: fx.GraphModule) -> None:
-        for node in model.graph.nodes:
-            if isinstance(module_of(model, node), (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)):
-                raise UnsupportedError(
-                    f"layer {node.target!r}: max-pooling of spikes has no conversion rule yet; use average pooling."
-                )
-
     def _count_synapses(self, model: fx.GraphModule) -> None:
-        kinds: dict[fx.Node, Kind] = {}
+        kinds = kinds_of(model, (SpikePackNode,))
         for node in model.graph.nodes:
-            kinds[node] = Kind.VALUE if node.op == "output" else kind_of(model, node, kinds, (SpikePackNode,))
-        for node in leading_synapses(model):
             module = module_of(model, node)
-            assert isinstance(module, SYNAPSES)
-            source = node.all_input_nodes[0]
-            weight = module.weight
-            outputs = (
-                self._shapes[node].numel()
-                if not isinstance(module, _TRANSPOSED)
-                else self._shapes[source].numel()
-            )
-            macs = outputs * weight.numel() // weight.shape[0]
-            self._report.synapses.append(
-                SynapseEntry(str(node.target), type(module).__name__, macs, kinds[source] is not Kind.VALUE)
-            )
-
-
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+            if not isinstance(module, SYNAPSES):
+                continue
+            source = node_input(node)
+            counted = source if isinstance(module, TRANSPOSED) else node  # each meets one row of the weight
+            macs = self._shapes[counted].numel() * module.weight.numel() // len(module.weight)
+            on_spikes = kinds[source] in (Kind.SPIKES, Kind.POOLED)
+            kind = type(module).__name__
+            self._report.synapses.append(SynapseEntry(str(node.target), kind, macs, on_spikes))
 
 
 def first_tensor(data: Any) -> Tensor:
     """The input tensor of a calibration batch: the batch itself, or the first tensor in it.
 
     Raises:
-        DtypeError: There is none.
+        DtypeError: There is none, or it is not floating point.
+        ShapeError: It is a scalar.
     """
     while isinstance(data, (tuple, list, dict)) and len(data):
         data = next(iter(data.values())) if isinstance(data, dict) else data[0]
-    if not isinstance(data, Tensor):
+    if not isinstance(data, Tensor) or not data.is_floating_point():
+        got = data.dtype if isinstance(data, Tensor) else type(data).__name__
         raise DtypeError(
-            f"SpikePackRecipe: a calibration batch must hold a tensor first, got {type(data).__name__}."
+            f"SpikePackRecipe: a calibration batch must hold a floating point tensor first, got {got}; "
+            "convert the data as the network takes it."
+        )
+    if not data.dim():
+        raise ShapeError(
+            "SpikePackRecipe: calibration batches must be [N, *], got a scalar; add the batch axis."
         )
     return data
 
 
-def _shapes(model: fx.GraphModule, batch: Tensor) -> dict[fx.Node, torch.Size]:
-    ShapeProp(model).propagate(batch)
-    return {
-        node: node.meta["tensor_meta"].shape
-        for node in model.graph.nodes
-        if hasattr(node.meta.get("tensor_meta"), "shape")
-    }
+def _first_look(model: fx.GraphModule, sample: Tensor) -> dict[fx.Node, torch.Size]:
+    """Shapes for one sample, checked, without observing it."""
+    observers = [module for module in model.modules() if isinstance(module, Observer)]
+    for observer in observers:
+        observer.enabled = False
+    shapes = shapes_of(model, sample, "SpikePackRecipe")
+    for observer in observers:
+        observer.enabled = True
+    check_shapes(model, shapes)
+    return shapes

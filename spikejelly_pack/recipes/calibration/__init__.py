@@ -30,7 +30,8 @@ def make_calibrator(name: str, channel_wise: bool) -> Calibrator:
         return PercentileCalibrator(channel_wise, percentile=name[:-1])
     if name not in CALIBRATORS:
         raise ParameterError(
-            f"SpikePackRecipe: calibrator must be one of {sorted(CALIBRATORS)} or a percentile such as '99.9%', "
+            f"SpikePackRecipe: calibrator must be one of {sorted(CALIBRATORS)} or a percentile such as "
+            "'99.9%', "
             f"got {name!r}; choose one of these."
         )
     return CALIBRATORS[name](channel_wise)

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from ...spec.parameters import NeuronParameters
 
-__all__ = ["Calibrator", "by_channel"]
+__all__ = ["Calibrator", "RangeHistogram", "by_channel"]
+
+_LEAST_WIDTH = 2.0**-120  # keeps bins out of the subnormal floats
 
 
 def by_channel(x: Tensor, channel_wise: bool) -> Tensor:
@@ -39,31 +41,52 @@ class Calibrator(ABC):
 class RangeHistogram:
     """Counts of positive values in equal bins whose range doubles when a larger value arrives.
 
-    Memory is ``C * bins`` whatever the amount of data; exact zeros are left out, they are coded exactly.
+    Memory is ``C * bins`` whatever the amount of data; exact zeros are left out, they are coded exactly. The
+    bin width is a power of two that the largest value alone decides, so that the counts do not depend on how
+    the data was cut into batches.
+
+    Attributes:
+        counts: Values per bin, ``[C, bins]`` (float64).
+        width: Bin width ``[C]``; 0 before the first positive value.
+        top: Largest value ``[C]``.
     """
 
-    def __init__(self, bins: int = 2048) -> None:
+    def __init__(self, bins: int = 4096) -> None:
         self.bins = bins
         self.counts = torch.empty(0)
         self.width = torch.empty(0)
+        self.top = torch.empty(0)
 
     def add(self, values: Tensor) -> None:
         """Count ``[C, M]`` values."""
+        if not values.numel():
+            return
         values = values.to(torch.float32)
-        top = values.amax(dim=1) if values.numel() else values.new_zeros(len(values))
+        top = values.amax(dim=1)
         if not len(self.counts):
             self.counts = torch.zeros(len(values), self.bins, dtype=torch.float64, device=values.device)
-            self.width = torch.zeros(len(values), device=values.device)
-        fresh = (self.width == 0) & (top > 0)
-        self.width[fresh] = top[fresh] / self.bins * (1 + 1e-6)
-        while bool((over := top > self.width * self.bins).any()):
+            self.width, self.top = torch.zeros_like(top), torch.zeros_like(top)
+        self.top = torch.maximum(self.top, top)
+        wanted = self._width(self.top)
+        self.width = torch.where(self.width == 0, wanted, self.width)
+        while bool((over := self.width < wanted).any()):
             merged = self.counts[over].view(-1, self.bins // 2, 2).sum(2)
             self.counts[over] = torch.cat([merged, torch.zeros_like(merged)], dim=1)
             self.width[over] *= 2
-        index = (values / self.width.clamp(min=1e-38)[:, None]).long().clamp(max=self.bins - 1)
+        index = (values / self.width.clamp(min=_LEAST_WIDTH)[:, None]).long().clamp(max=self.bins - 1)
         self.counts.scatter_add_(1, index, (values > 0).to(torch.float64))
+
+    def _width(self, top: Tensor) -> Tensor:
+        """Smallest power of two whose ``bins`` multiples reach past ``top``; 0 where nothing came."""
+        exponent = torch.frexp(top).exponent
+        width = torch.ldexp(torch.ones_like(top), exponent) / self.bins
+        return torch.where(top > 0, width.clamp(min=_LEAST_WIDTH), torch.zeros_like(top))
 
     def centers(self) -> Tensor:
         """Middle of every bin, ``[C, bins]``."""
         steps = torch.arange(self.bins, device=self.width.device, dtype=torch.float32) + 0.5
         return self.width[:, None] * steps
+
+    def upper_edges(self) -> Tensor:
+        """Largest value each bin can hold, ``[C, bins]``."""
+        return torch.minimum(self.centers() + self.width[:, None] / 2, self.top[:, None])

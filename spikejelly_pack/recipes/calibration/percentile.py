@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ...spec.errors import ParameterError
@@ -13,7 +12,7 @@ __all__ = ["PercentileCalibrator"]
 
 
 class PercentileCalibrator(Calibrator):
-    """Percentile of the positive values seen (to one of 2048 bins of the range).
+    """Percentile of the positive values seen: the upper edge of its bin, 1/2048 of the range or finer.
 
     Args:
         channel_wise: As in :class:`.Calibrator`.
@@ -28,7 +27,8 @@ class PercentileCalibrator(Calibrator):
             self.percentile = 0.0
         if not 0.0 < self.percentile <= 100.0:
             raise ParameterError(
-                f"SpikePackRecipe: a percentile must be in (0, 100], got {percentile!r}; 99.9 is a usual choice."
+                f"SpikePackRecipe: a percentile must be in (0, 100], got {percentile!r}; 99.9 is a usual "
+                "choice."
             )
         self.histogram = RangeHistogram()
 
@@ -39,4 +39,4 @@ class PercentileCalibrator(Calibrator):
         counts = self.histogram.counts
         wanted = counts.sum(dim=1, keepdim=True) * (self.percentile / 100.0)
         index = (counts.cumsum(dim=1) < wanted).sum(dim=1).clamp(max=counts.shape[1] - 1)
-        return (index + 1) * self.histogram.width.to(torch.float32)
+        return self.histogram.upper_edges().gather(1, index[:, None]).squeeze(1)
