@@ -95,7 +95,7 @@ def _lava(engine: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 
 def _free_start_method() -> None:
-    """Let Lava set multiprocessing's start method, as it does on import: it fails if anybody has done so before."""
+    """Let Lava set multiprocessing's start method on import; it fails if somebody did before."""
     method = multiprocessing.get_start_method(allow_none=True)
     if method is None or "lava.magma.runtime.message_infrastructure.multiprocessing" in sys.modules:
         return
