@@ -14,6 +14,7 @@ from .dataflow import Kind
 from .digits import CodeCompressor, compressor_of
 from .handlers import Outcome, Site, handles, keep, name, replace, train_only
 from .max_pool import SpikePackMaxPool2d, SpikePackValueMaxPool2d
+from .members import nodes_of
 from .synaptic_scale import SynapticScale
 from .temporal import SpikePackWindow, TemporalWindow
 from .window import FormModule
@@ -21,8 +22,39 @@ from .window import FormModule
 __all__: list[str] = []
 
 
+@handles(SpikePackNode)
+def spikepack_node(site: Site) -> Outcome:
+    """The node itself; its packed amplitude has no place in binary spikes."""
+    if not site.module.scale_output:
+        return keep()
+    return name(
+        "its packed output is scaled by theta, its spikes stay 0 or 1",
+        "fold theta into the consumers' weights and build it with scale_output=False",
+    )
+
+
+@handles(layer.MultiStepContainer, layer.StepModeContainer, layer.TLastMultiStepContainer)
+def step_container(site: Site) -> Outcome:
+    """Runs its members step by step, so nodes inside are in their pipelined form."""
+    if not nodes_of(site.module):
+        return keep()
+    return name(
+        f"{type(site.module).__name__} runs its nodes in single-step form, one window late",
+        "use nn.Sequential in multi-step mode",
+    )
+
+
 @handles(
-    SpikePackNode,
+    layer.TemporalEffectiveBatchNorm1d, layer.TemporalEffectiveBatchNorm2d, layer.TemporalEffectiveBatchNorm3d
+)
+def temporal_batch_norm(_site: Site) -> Outcome:
+    """Scales every time step by a parameter of its own."""
+    return name(
+        "it scales every time step of a window by itself", "use SpikingJelly's plain batch normalisation"
+    )
+
+
+@handles(
     FormModule,
     _ConvNd,
     nn.Linear,
@@ -96,8 +128,13 @@ def activation(site: Site) -> Outcome:
 
 
 @handles(_BatchNorm)
-def batch_norm(_site: Site) -> Outcome:
-    """Affine in eval mode."""
+def batch_norm(site: Site) -> Outcome:
+    """Affine in eval mode, if it keeps running statistics."""
+    if site.module.running_mean is None:
+        return name(
+            "it normalises by the statistics of single steps, in eval mode too",
+            "keep running statistics (track_running_stats=True)",
+        )
     return train_only(
         "in training its statistics are those of single steps, not of decoded values",
         "train in packed form, or in eval mode of this layer",

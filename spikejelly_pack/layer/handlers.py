@@ -10,11 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from spikingjelly.activation_based import base
 from torch import nn
 
 from ..spec.parameters import NeuronParameters
 from .dataflow import Kind
-from .members import holds_state
+from .members import LIBRARY_HOMES, holds_state
 
 __all__ = [
     "HANDLERS",
@@ -101,8 +102,8 @@ def handles(*types: type[nn.Module] | str) -> Callable[[Handler], Handler]:
 
 def handler_of(module: nn.Module) -> Handler | None:
     """Handler of the most specific registered base class of ``module``."""
-    for base in type(module).__mro__:
-        found = HANDLERS.get(base) or HANDLERS.get(f"{base.__module__}.{base.__qualname__}")
+    for ancestor in type(module).__mro__:
+        found = HANDLERS.get(ancestor) or HANDLERS.get(f"{ancestor.__module__}.{ancestor.__qualname__}")
         if found is not None:
             return found
     return None
@@ -129,16 +130,18 @@ def train_only(reason: str, remedy: str) -> Outcome:
 
 
 def unknown_module(site: Site) -> Outcome:
-    """What no handler knows: composite modules are looked into, single ones named."""
-    if next(site.module.children(), None) is not None or holds_state(site.module):
-        return keep()
-    if not _overrides_forward(site.module):
+    """What no handler knows: the user's composite modules are looked into, anything else is named."""
+    kind = type(site.module)
+    if isinstance(site.module, base.MemoryModule):
+        return name(
+            f"{kind.__name__} keeps a state from time step to time step",
+            "leave it out, or register a handler if it acts on whole windows",
+        )
+    composite = next(site.module.children(), None) is not None
+    traced = holds_state(site.module) or not kind.__module__.startswith(LIBRARY_HOMES)
+    if kind.forward is nn.Module.forward or (composite and traced):
         return keep()
     return name(
-        f"{type(site.module).__name__} is not known to be affine in its spike trains",
+        f"{kind.__name__} is not known to be affine in its spike trains",
         "wrap it in SpikePackWindow, or register a handler if it is affine",
     )
-
-
-def _overrides_forward(module: nn.Module) -> bool:
-    return type(module).forward is not nn.Module.forward

@@ -123,11 +123,11 @@ def digit_max_step(digits: Tensor, alive: Tensor | None) -> tuple[Tensor, Tensor
         alive: Codes still tied for the maximum ``[k, *]``; None at the first, most significant digit.
 
     Returns:
-        The maximum's digit ``[*]`` and who is still tied.
+        The maximum's digit ``[*]`` and who is still tied; NaN wins and stays, as in a plain maximum.
     """
     candidates = digits if alive is None else digits.masked_fill(~alive, NOT_ALIVE)
     winner = candidates.amax(0)
-    return winner, candidates == winner
+    return winner, (candidates == winner) | candidates.isnan()
 
 
 class SpikePackMaxPool2d(_PoolGeometry):
@@ -217,7 +217,7 @@ class SpikePackMaxPool2d(_PoolGeometry):
     def _check_digits(self, x: Tensor) -> None:
         if torch.compiler.is_compiling():
             return
-        if not bool(((x == 0) | (x.abs() == 1)).all()):
+        if not bool(((x == 0) | (x.abs() == 1) | x.isnan()).all()):
             raise DtypeError(
                 f"{self._get_name()}: serial input must be node outputs (digits -1, 0, 1), got other values; "
                 "use SpikePackValueMaxPool2d on sums of spike trains and on currents."

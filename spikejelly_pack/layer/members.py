@@ -13,7 +13,18 @@ from ..spec.errors import UnsupportedError
 from ..spec.parameters import NeuronParameters
 from .window import FormModule
 
-__all__ = ["form_modules", "is_node", "nodes_of", "shared_code", "window_latency"]
+#: Stateless modules from here are single nodes of a traced graph.
+LIBRARY_HOMES = ("torch.nn.", "spikingjelly.activation_based.layer.", "spikejelly_pack.layer.")
+
+__all__ = [
+    "LIBRARY_HOMES",
+    "form_modules",
+    "holds_state",
+    "is_node",
+    "nodes_of",
+    "shared_code",
+    "window_latency",
+]
 
 
 def is_node(module: object) -> TypeGuard[SpikePackNode]:

@@ -17,11 +17,9 @@ from spikingjelly.activation_based import base
 from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
-from .members import holds_state
+from .members import LIBRARY_HOMES, holds_state
 
 __all__ = ["ExampleTracer", "trace"]
-
-_LEAF_HOMES = ("torch.nn.", "spikingjelly.activation_based.layer.", "spikejelly_pack.layer.")
 
 
 class ExampleTracer(fx.Tracer):
@@ -45,7 +43,7 @@ class ExampleTracer(fx.Tracer):
         if holds_state(m):
             return False
         container = isinstance(m, nn.Sequential) and not isinstance(m, base.MultiStepModule)
-        return m.__module__.startswith(_LEAF_HOMES) and not container
+        return m.__module__.startswith(LIBRARY_HOMES) and not container
 
     def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Inside a leaf that is being evaluated, modules just run."""

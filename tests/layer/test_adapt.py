@@ -107,6 +107,28 @@ def test_replaces_and_names_modules() -> None:
     assert all(finding.reason and finding.remedy for finding in (*report.named, *report.training))
 
 
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [
+        (layer.NeuNorm(4, 2, 2), "keeps a state"),
+        (layer.SynapseFilter(), "keeps a state"),
+        (layer.Delay(1), "keeps a state"),
+        (layer.BatchNormThroughTime1d(4, T), "keeps a state"),
+        (layer.TemporalEffectiveBatchNorm1d(T, 4), "scales every time step"),
+        (layer.BatchNorm1d(4, track_running_stats=False), "statistics of single steps"),
+        (layer.MultiStepContainer(layer.Linear(4, 4), node()), "one window late"),
+        (nn.LayerNorm(4), "not known to be affine"),
+        (nn.TransformerEncoderLayer(4, 1), "not known to be affine"),
+        (nn.MultiheadAttention(4, 1), "not known to be affine"),
+        (node(scale_output=True), "scaled by theta"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_names_modules_that_do_not_commute(module: nn.Module, reason: str) -> None:
+    net = nn.Sequential(node(), module)
+    assert any(reason in finding.reason and finding.name == "1" for finding in adapt(net).named)
+
+
 def test_pool_follows_the_dataflow_not_the_order_of_modules() -> None:
     """The pool stands behind a node in the module tree but takes a sum."""
 

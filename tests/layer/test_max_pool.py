@@ -169,6 +169,21 @@ def test_value_pool_takes_sums_and_currents() -> None:
     torch.testing.assert_close(decode_output(late[4:], 4), expected, rtol=1e-14, atol=1e-14)
 
 
+def test_nan_wins_in_every_form() -> None:
+    """A node hands NaN on in all its digits; the pool does as torch's maximum does."""
+    values = torch.tensor([[1.0, 0.0, 0.2], [float("nan"), 0.4, 0.6], [0.8, 0.2, 0.0]]).view(1, 1, 1, 3, 3)
+    node = SpikePackNode(time_steps=3, form="packed", step_mode="m")
+    pool = SpikePackMaxPool2d(2, 1, time_steps=3, form="packed", step_mode="m")
+    expected = pool(node(values))
+    assert expected.isnan().sum() == 2
+    node.form = pool.form = "serial"
+    spikes = node(values.repeat_interleave(3, 0))
+    torch.testing.assert_close(decode_output(pool(spikes), 3), expected, equal_nan=True)
+    pool.step_mode = "s"
+    steps = torch.stack([pool(step) for step in spikes])
+    torch.testing.assert_close(decode_output(steps, 3), expected, equal_nan=True)
+
+
 def test_refuses_what_is_not_a_code() -> None:
     pool = SpikePackMaxPool2d(2, time_steps=2, step_mode="m")
     with pytest.raises(DtypeError, match=r"serial input must be node outputs .* use SpikePackValueMaxPool2d"):
