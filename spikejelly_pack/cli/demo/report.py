@@ -20,6 +20,13 @@ _EQUALITIES = {
     "torch": "torch, packed",
     "lava": "Lava, every population a Process",
 }
+_PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+{head}
+<h1>From a trained PyTorch network to bit-exact spikes</h1>
+<p>A residual network trained on scikit-learn's scanned digits, converted, exported and simulated.</p>
+{key}{body}<footer>{foot}</footer></html>
+"""
 _HEAD = ["T", "SpikePack", "integer", "logit error", "rate coding", "tuned"]
 
 
@@ -44,12 +51,13 @@ def summary(results: Results) -> str:
     """The closing table as text."""
     rows = [_HEAD, *_rows(results)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    table = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    padded = [[cell.rjust(width) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    table = ["  ".join(row) for row in padded]
     marks = {True: "yes", False: "NO "}
     checks = [f"  {marks[results.bit_exact.get(name, False)]}  {text}" for name, text in _EQUALITIES.items()]
     lava = results.lava
     return "\n".join([
-        f"Test accuracy on {results.test_images} scanned digits; the ANN itself: {_share(results.ann_accuracy)}",
+        f"Accuracy on {results.test_images} scanned digits; the ANN itself: {_share(results.ann_accuracy)}",
         "(tuned: rate coding with thresholds per channel and membranes that start at half threshold)",
         "",
         *table,
@@ -153,17 +161,11 @@ def write_report(path: Path, results: Results, drawn: Picture) -> None:
     body = "".join(
         f"<h2>{title}</h2><p>{text}</p>{content}" for title, text, content in _sections(results, drawn)
     )
+    head = f"<title>SpikePack demo</title><style>{style}</style>"
+    write_text(path, _PAGE.format(head=head, key=_key_figures(results), body=body, foot=_foot(results)))
+
+
+def _foot(results: Results) -> str:
     versions = html.escape(", ".join(f"{name} {number}" for name, number in results.versions.items()))
-    seconds = ", ".join(
-        f"{stage.replace('_', ' ')} {value:.1f} s" for stage, value in results.seconds.items()
-    )
-    document = (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>SpikePack demo</title><style>{style}</style>"
-        "<h1>From a trained PyTorch network to bit-exact spikes</h1>"
-        "<p>A residual network trained on scikit-learn's scanned digits, converted, exported, simulated.</p>"
-        f"{_key_figures(results)}{body}"
-        f"<footer>Seed {results.seed}. {versions}. Stages: {seconds}.</footer></html>\n"
-    )
-    write_text(path, document)
+    stages = (f"{stage.replace('_', ' ')} {seconds:.1f} s" for stage, seconds in results.seconds.items())
+    return f"Seed {results.seed}. {versions}. Stages: {', '.join(stages)}."

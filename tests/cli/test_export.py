@@ -1,0 +1,121 @@
+"""``spikepack export``, then ``simulate``: a user's own model, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from spikejelly_pack import cli
+from spikejelly_pack.spec import exchange
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Done = subprocess.CompletedProcess[str]
+    Run = Callable[..., Done]
+
+MODEL = """
+import torch
+from torch import nn
+
+def build():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.AvgPool2d(2),
+        nn.Flatten(), nn.Linear(64, 3),
+    )
+
+def gelu():
+    return nn.Sequential(nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 2))
+
+def number():
+    return 3
+"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export")
+    (folder / "model.py").write_text(MODEL)
+    rng = np.random.default_rng(0)
+    np.save(folder / "data.npy", rng.random((40, 1, 8, 8), np.float32))
+    np.save(folder / "nan.npy", np.full((4, 1, 8, 8), np.nan, np.float32))
+    np.save(folder / "flat.npy", rng.random((9, 4), np.float32))
+    return folder
+
+
+def _export(
+    spikepack: Run, files: Path, model: str = "model.py:build", data: str = "data.npy", *more: str
+) -> Done:
+    return spikepack("export", model, "--data", data, "--out", "net.spk", *more, cwd=files)
+
+
+def test_export_then_simulate(spikepack: Run, files: Path) -> None:
+    done = _export(spikepack, files, "model.py:build", "data.npy", "--time-steps", "3", "--json", "e.json")
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((files / "e.json").read_text())
+    network = exchange.load(files / "net.spk")
+    assert facts["time_steps"] == network.time_steps == 3
+    assert facts["populations"] == [op.name for op in network.neurons]
+    assert facts["latency_windows"] == network.depth == 1
+    done = spikepack("simulate", "net.spk", "--engine", "inline", "--json", "s.json", cwd=files)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((files / "s.json").read_text())["samples"] == 4
+
+
+def test_weights_are_loaded(spikepack: Run, files: Path) -> None:
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.BatchNorm2d(4), torch.nn.ReLU(),
+        torch.nn.AvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(64, 3),
+    )  # fmt: skip
+    safetensors.torch.save_file(net.state_dict(), files / "w.safetensors")
+    assert (
+        _export(spikepack, files, "model.py:build", "data.npy", "--weights", "w.safetensors").returncode == 0
+    )
+    loaded = exchange.load(files / "net.spk")
+    bias = next(op for op in loaded.readouts)
+    expected = net[5].bias.detach().double().numpy()
+    assert np.abs(bias.bias * bias.scale - expected).max() <= bias.scale.max() / 2
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "more", "said"),
+    [
+        ("model.py:gelu", "flat.npy", (), "GELU has no conversion rule"),
+        ("model.py:number", "data.npy", (), "must return an nn.Module, got int"),
+        ("model.py:missing", "data.npy", (), "must be importable and callable"),
+        ("nowhere.py:build", "data.npy", (), "MODEL file must exist"),
+        ("model.py", "data.npy", (), "MODEL must be FILE.py:FUNCTION"),
+        ("model.py:build", "nan.npy", (), "values must be finite, got NaN"),
+        ("model.py:build", "none.npy", (), "must be an .npy file of numbers"),
+        ("model.py:build", "data.npy", ("--time-steps", "0"), "must be an integer in 1..16, got 0"),
+        ("model.py:build", "data.npy", ("--weight-bits", "17"), "must be an integer in 2..16, got 17"),
+        ("model.py:build", "data.npy", ("--state-bits", "9"), "state_bits"),
+        ("model.py:build", "data.npy", ("--calibrator", "best"), "calibrator must be one of"),
+        ("model.py:build", "data.npy", ("--weights", "model.py"), "must be a state dict"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_sentence_and_leaves_nothing(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    files: Path,
+    model: str,
+    data: str,
+    more: tuple[str, ...],
+    said: str,
+) -> None:
+    (files / "net.spk").unlink(missing_ok=True)
+    before = sorted(path.name for path in files.iterdir() if path.is_file())
+    monkeypatch.chdir(files)
+    assert cli.main(["export", model, "--data", data, "--out", "net.spk", *more]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("spikepack:")]
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert sorted(path.name for path in files.iterdir() if path.is_file()) == before
