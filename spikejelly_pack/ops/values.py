@@ -35,7 +35,10 @@ def signed_code(start: torch.Tensor, theta: torch.Tensor, params: NeuronParamete
     lsb = equations.least_significant(theta, _constant(params.weight_sum, theta))
     magnitude = start.abs() if params.signed else start
     if params.tau == 2.0:
-        code = equations.nearest_code(magnitude, lsb, params.max_code, params.half, torch.floor)
+        # In place: a layer's worth of fresh memory costs more than the arithmetic on it.
+        code = equations.nearest_code(
+            magnitude, lsb, params.max_code, params.half, torch.Tensor.floor_, torch.Tensor.clip_
+        )
     else:
         thresholds = equations.scaled_weights(params.weights, lsb)
         spikes, _ = equations.fire_digits(magnitude + lsb * params.half, thresholds)

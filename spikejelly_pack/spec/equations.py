@@ -65,13 +65,26 @@ def clamp_symmetric(value: Any, theta: Any) -> Any:
     return value.clip(-theta, theta)
 
 
-def nearest_code(magnitude: Any, lsb: Any, max_code: int, half: float, floor: Callable[[Any], Any]) -> Any:
+def _clip(value: Any, low: Any, high: Any) -> Any:
+    return value.clip(low, high)
+
+
+def nearest_code(
+    magnitude: Any,
+    lsb: Any,
+    max_code: int,
+    half: float,
+    floor: Callable[[Any], Any],
+    clip: Callable[[Any, Any, Any], Any] = _clip,
+) -> Any:
     """Closed form of the greedy expansion for tau = 2, as a float: ``clamp(floor(v / theta_T + half))``.
 
     Clamping comes first so that infinities saturate; the bounds are integers, so the order does not
-    matter to finite values.
+    matter to finite values. ``floor`` and ``clip`` may work in place: they are given a new array.
     """
-    return floor((magnitude / lsb + half).clip(0, max_code))
+    code = magnitude / lsb
+    code += half
+    return floor(clip(code, 0, max_code))
 
 
 def integer_code(membrane: Any, theta: Any, max_code: int, half: bool) -> Any:

@@ -36,7 +36,9 @@ def saturated_sign(start: Any, theta: Any, signed: bool) -> Any:
 def start_gradient(gradient: Any, inside: Any, theta: Any, scaled: bool) -> Any:
     """``d L / d v_0`` from ``d L / d out``: times ``1 / theta`` inside (scaled output: 1), 0 outside."""
     passed = gradient * inside
-    return passed if scaled else passed / theta
+    if not scaled:
+        passed /= theta
+    return passed
 
 
 def unit_theta_slope(start: Any, theta: Any, inside: Any) -> Any:

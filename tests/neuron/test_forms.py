@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from typing import Any
 
@@ -14,7 +15,8 @@ from spikingjelly.activation_based import layer
 from torch import nn
 
 from spikejelly_pack import SpikePackNode, decode_output, set_form
-from spikejelly_pack.functional import pack
+from spikejelly_pack.functional import NeuronParameters, pack, unpack
+from spikejelly_pack.spec import equations
 from spikejelly_pack.spec.errors import ParameterError, ShapeError, UnsupportedError
 
 NODES = st.fixed_dictionaries(
@@ -61,6 +63,32 @@ def test_node_gives_the_same_digits_in_every_form(arguments: dict[str, Any], win
     if arguments["leak"] == 0.0:
         codes = node.encode(potential[0])
         assert torch.equal(pack(spikes[:steps], node.params.signed), codes)
+
+
+@pytest.mark.parametrize("form", ["packed", "serial"])
+@pytest.mark.parametrize("tau", [2.0, 1.5])
+def test_every_exact_tie_fires(form: str, tau: float) -> None:
+    # theta = Q, floor: the thresholds are q_t, and each sum of them is an exact tie of its own code.
+    params = NeuronParameters(4, tau, rounding="floor")
+    node = SpikePackNode(4, tau, params.weight_sum, rounding="floor", form="packed").double()
+    compared = 0
+    for digits in itertools.product((0.0, 1.0), repeat=4):
+        total = sum(q * s for q, s in zip(params.weights, digits, strict=True))
+        expected, _ = equations.fire_digits(total, params.weights)
+        u = torch.full((1, 1), total, dtype=torch.float64)
+        if form == "packed":
+            fired = unpack(node.encode(u), 4).flatten().tolist()
+        else:
+            node.form, node.step_mode = "serial", "m"
+            currents = u.expand(4, 1, 1)
+            if decode_output(currents, 4, tau).item() != total:
+                continue  # the charge was rounded: no tie any more
+            fired = node(currents).flatten().tolist()
+        assert fired == [int(digit) for digit in expected]
+        compared += 1
+        if tau == 2.0:
+            assert fired == list(digits)
+    assert compared >= 8
 
 
 def deep(node_arguments: dict[str, Any]) -> nn.Module:
