@@ -12,7 +12,9 @@ from typing import Any
 # Public name -> module that holds it; one line per name.
 EXPORTS: dict[str, str] = {
     "CodeCompressor": "spikejelly_pack.layer",
+    "ConversionReport": "spikejelly_pack.recipes",
     "DecodeOutput": "spikejelly_pack.layer",
+    "IntegerNetwork": "spikejelly_pack.integer",
     "NeuronParameters": "spikejelly_pack.spec.parameters",
     "SpikeDelay": "spikejelly_pack.layer",
     "SpikePackError": "spikejelly_pack.spec.errors",
@@ -20,11 +22,14 @@ EXPORTS: dict[str, str] = {
     "SpikePackMaxPool2d": "spikejelly_pack.layer",
     "SpikePackNode": "spikejelly_pack.neuron",
     "SpikePackProduct": "spikejelly_pack.layer",
+    "SpikePackRecipe": "spikejelly_pack.recipes",
     "SpikePackValueMaxPool2d": "spikejelly_pack.layer",
     "SpikePackWindow": "spikejelly_pack.layer",
     "adapt": "spikejelly_pack.layer",
+    "build_integer": "spikejelly_pack.integer",
     "decode_output": "spikejelly_pack.functional",
     "digit_view": "spikejelly_pack.layer",
+    "export": "spikejelly_pack.integer",
     "latency": "spikejelly_pack.layer",
     "set_form": "spikejelly_pack.neuron",
 }
