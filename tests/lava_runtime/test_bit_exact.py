@@ -224,6 +224,16 @@ def test_full_range_of_8_and_16_bit_weights(signed: bool, interpreter: Interpret
     assert_same(simulate(network, codes), expected, expected)
 
 
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_weights_of_one_sign(sign: int, interpreter: Interpreter, assert_same: Any) -> None:
+    """Lava guesses a sign mode from the data unless told; its guess for -128 alone would lose a bit."""
+    weight = (sign * np.arange(1, 129)).reshape(8, 16).clip(-128, 127).astype(np.int32)
+    network = net((16,), [g.Dense(name="d", inputs=("x",), weight_bits=8, weight=weight)])
+    codes = random_codes(network, 3)
+    expected = interpreter(network, codes)
+    assert_same(simulate(network, codes), expected, expected)
+
+
 def test_depthwise_beyond_127_groups(interpreter: Interpreter, assert_same: Any) -> None:
     """The stock Conv model holds its geometry in 8 bits; 130 groups would wrap."""
     weight = np.random.default_rng(0).integers(-30000, 30000, size=(130, 1, 2, 2)).astype(np.int32)
