@@ -182,7 +182,7 @@ class SpikePackRecipe(FXConversionRecipe):
                 rounding=parameters.rounding, form="packed",
             ),
         )  # fmt: skip
-        stands_for = str(source.target)
+        stands_for = str(source.target) if source.op == "call_module" else source.name
         if isinstance(cap, RECTIFIERS):
             node.args = source.args[:1]
             model.graph.erase_node(source)
