@@ -143,9 +143,7 @@ def _progress(progress: bool | Report, samples: int) -> Iterator[Report]:
     from tqdm import tqdm
 
     # disable=None: a bar on a terminal only
-    with tqdm(
-        total=samples, desc="Lava", unit="sample", disable=None, leave=False
-    ) as bar:
+    with tqdm(total=samples, desc="Lava", unit="sample", disable=None, leave=False) as bar:
 
         def report(done: int, _samples: int) -> None:
             bar.update(done - bar.n)
