@@ -146,9 +146,7 @@ def _check(contenders: dict[str, Contender], time_steps: int) -> None:
         facts[f"{name}_compiled gradient"] = torch.allclose(_grad(other), expected, rtol=1e-4, atol=1e-4)
     wrong = [name for name, holds in facts.items() if not holds]
     if wrong:
-        raise RunError(
-            f"bench neuron: {', '.join(wrong)} must equal the reference; nothing was timed."
-        )
+        raise RunError(f"bench neuron: {', '.join(wrong)} must equal the reference; nothing was timed.")
 
 
 def _grad(contender: Contender) -> torch.Tensor:

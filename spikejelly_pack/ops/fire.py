@@ -19,7 +19,7 @@ def _value(start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters, s
 
 
 class _FireFixed(torch.autograd.Function):
-    """Threshold without gradient: one byte per element is kept for the backward pass."""
+    """Threshold without gradient: one byte per element is kept; compiled code recomputes the mask instead."""
 
     generate_vmap_rule = True
 
@@ -31,15 +31,19 @@ class _FireFixed(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        start, theta, params, ctx.scaled = inputs
-        inside = gradients.inside_window(start, theta, params.signed)
-        # Bytes, not booleans: multiplying by them is twice as fast, and compiled code stores them faster.
-        ctx.save_for_backward(inside.to(torch.uint8), theta)
+        start, theta, ctx.params, ctx.scaled = inputs
+        ctx.masked = not torch.compiler.is_compiling()
+        if ctx.masked:
+            # Bytes, not booleans: multiplying by them is twice as fast.
+            start = gradients.inside_window(start, theta, ctx.params.signed).to(torch.uint8)
+        ctx.save_for_backward(start, theta)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Any, ...]:
         (grad,) = grad_outputs
         inside, theta = ctx.saved_tensors
+        if not ctx.masked:
+            inside = gradients.inside_number(inside, theta, ctx.params.signed, torch.sign)
         return gradients.start_gradient(grad, inside, theta, ctx.scaled), None, None, None
 
 

@@ -6,13 +6,14 @@ backpropagation through the T digits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 __all__ = [
     "carry_slope",
     "carry_theta_slope",
     "digit_gradient",
+    "inside_number",
     "inside_window",
     "saturated_sign",
     "scaled_theta_slope",
@@ -25,6 +26,16 @@ def inside_window(start: Any, theta: Any, signed: bool) -> Any:
     """Where the straight-through estimate passes, as a boolean array."""
     low = -theta if signed else theta * 0
     return (start >= low) & (start <= theta)
+
+
+def inside_number(start: Any, theta: Any, signed: bool, sign: Callable[[Any], Any]) -> Any:
+    """:func:`inside_window` as the numbers 0 and 1 without a comparison; NaN where the membrane is NaN.
+
+    For compilers: one that splits forward from backward keeps a mask of booleans in memory, at several
+    times the cost of the whole operation, where it would recompute numbers.
+    """
+    outside = sign(start - start.clip(-theta if signed else theta * 0, theta))
+    return 1 - outside * outside
 
 
 def saturated_sign(start: Any, theta: Any, signed: bool) -> Any:

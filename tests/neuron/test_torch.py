@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 import io
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from spikingjelly.activation_based import functional as sj
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from spikejelly_pack import SpikePackNode, set_form
 
@@ -129,32 +130,48 @@ def test_function_transforms() -> None:
         assert torch.allclose(node.theta.grad, grad)
 
 
-def _train(rank: int, world: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world
-    )
-    torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Linear(4, 4),
-        SpikePackNode(4, learnable_threshold=True, channels=4, form="packed"),
-        nn.Linear(4, 2),
-    )
-    parallel = DistributedDataParallel(net)
-    x = torch.randn(8, 4, generator=torch.Generator().manual_seed(5))
-    for _ in range(2):
-        parallel(x[rank::world]).square().mean().backward()
-    torch.save([parameter.grad for parameter in net.parameters()], f"{folder}/grads{rank}.pt")
-    torch.distributed.destroy_process_group()
+# Fresh interpreters: a process that has run autograd must not fork, and a test module cannot be imported.
+TRAIN = """
+import sys, torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from spikejelly_pack import SpikePackNode
+rank, world, folder = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+torch.set_num_threads(1)
+torch.distributed.init_process_group(
+    "gloo", init_method=f"file://{folder}/store{world}", rank=rank, world_size=world
+)
+torch.manual_seed(0)
+node = SpikePackNode(4, learnable_threshold=True, channels=4, form="packed")
+net = nn.Sequential(nn.Linear(4, 4), node, nn.Linear(4, 2))
+parallel = DistributedDataParallel(net)
+x = torch.randn(8, 4, generator=torch.Generator().manual_seed(5))
+for _ in range(2):
+    parallel(x[rank::world]).square().mean().backward()
+torch.save([parameter.grad for parameter in net.parameters()], f"{folder}/{world}-{rank}.pt")
+torch.distributed.destroy_process_group()
+"""
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_data_parallel_processes_share_gradients(tmp_path: Path, tolerance: Callable[[object], Any]) -> None:
-    mp.start_processes(_train, args=(2, str(tmp_path)), nprocs=2, start_method="fork")
-    first, second = (torch.load(tmp_path / f"grads{rank}.pt") for rank in range(2))
-    (tmp_path / "one").mkdir()
-    mp.start_processes(_train, args=(1, str(tmp_path / "one")), nprocs=1, start_method="fork")
-    whole = torch.load(tmp_path / "one" / "grads0.pt")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TRAIN, str(rank), str(world), str(tmp_path)],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, world in ((0, 2), (1, 2), (0, 1))
+    ]
+    try:
+        for process in processes:
+            _, errors = process.communicate(timeout=200)
+            assert process.returncode == 0, errors
+    finally:
+        for process in processes:
+            process.kill()
+    first, second, whole = (torch.load(tmp_path / name) for name in ("2-0.pt", "2-1.pt", "1-0.pt"))
     for ours, theirs, alone in zip(first, second, whole, strict=True):
         assert torch.equal(ours, theirs)
         bound = tolerance("float32").between(64, float(alone.abs().max()) + 1.0)

@@ -106,6 +106,23 @@ def test_by_hand() -> None:
     assert gradients.carry_slope(v, h, inside, True).tolist() == [True, True, True, True, False]
 
 
+@given(
+    start=st.floats(allow_nan=False, width=32),
+    theta=st.floats(2.0**-20, 2.0**20, width=32),
+    signed=st.booleans(),
+    end=st.sampled_from([None, -1, 0, 1]),
+    nudge=st.sampled_from([-1, 0, 1]),
+)
+def test_the_mask_without_comparison_is_the_mask(
+    start: float, theta: float, signed: bool, end: int | None, nudge: int
+) -> None:
+    h = np.float32(theta)
+    v = np.float32(start) if end is None else np.float32(end) * h
+    v = np.nextafter(v, np.float32(nudge * np.inf)) if nudge else v
+    number = gradients.inside_number(v, h, signed, np.sign)
+    assert number == float(gradients.inside_window(v, h, signed))
+
+
 def test_infinite_membranes_have_finite_gradients() -> None:
     v, h = np.array([np.inf, -np.inf]), np.float64(1.0)
     for signed in (False, True):
