@@ -76,8 +76,8 @@ class Contender:
 def run(
     fast: bool = False,
     time_steps: Sequence[int] = (4, 8),
-    batch: int = 64,
-    rounds: int = 7,
+    batch: int = 128,
+    rounds: int = 5,
     size: int = 32,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,

@@ -273,3 +273,17 @@ def test_balanced_network_survives_copy_pickle_and_training() -> None:
     adapt(net)  # again: the old delays are replaced, not stacked
     assert set(net.state_dict()) == keys
     assert sum(isinstance(module, SpikeDelay) for module in net.modules()) == 1
+
+
+@pytest.mark.parametrize("form", ["packed", "serial"])
+def test_adapted_network_compiles_without_graph_breaks(form: str) -> None:
+    block = sew_resnet.BasicBlock(2, 2, cnf="IAND", spiking_neuron=SpikePackNode, time_steps=T)
+    net = nn.Sequential(layer.Conv2d(1, 2, 3), layer.MaxPool2d(2), node(), layer.MaxPool2d(2), block).eval()
+    functional.set_step_mode(net, "m")
+    assert adapt(net).exact
+    set_form(net, form)
+    x = torch.rand(1 if form == "packed" else T, 2, 1, 14, 14, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        expected = net(x)
+        functional.reset_net(net)
+        assert torch.equal(torch.compile(net, fullgraph=True, backend="aot_eager")(x), expected)
