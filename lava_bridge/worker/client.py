@@ -16,7 +16,7 @@ from typing import Any
 from spikejelly_pack.spec import errors
 from spikejelly_pack.spec.errors import RunError, SpikePackError
 
-from .find import Interpreter, clean_environment
+from .find import Interpreter, worker_environment
 from .protocol import from_line, to_line
 
 __all__ = ["GRACE_SECONDS", "Worker"]
@@ -45,7 +45,7 @@ class Worker:
             stderr=self._errors,
             text=True,
             encoding="utf-8",
-            env=clean_environment(),
+            env=worker_environment(),
             start_new_session=True,  # Ctrl-C reaches the caller only, which then ends the worker in order
         )
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -18,7 +18,16 @@ from spikejelly_pack.spec.errors import EnvironmentMissingError
 
 from ..fingerprint import fingerprint
 
-__all__ = ["VARIABLE", "Candidate", "Interpreter", "candidates", "clean_environment", "find", "look", "probe"]
+__all__ = [
+    "VARIABLE",
+    "Candidate",
+    "Interpreter",
+    "candidates",
+    "find",
+    "look",
+    "probe",
+    "worker_environment",
+]
 
 VARIABLE = "SPIKEPACK_LAVA_PYTHON"
 LAVA_VERSION = "0.10.0"
@@ -39,14 +48,6 @@ except ImportError:
     pass
 print(json.dumps(answer))
 """
-_HIDDEN = (
-    "PYTHONPATH",
-    "PYTHONHOME",
-    "PYTHONSTARTUP",
-    "PYTHONEXECUTABLE",
-    "VIRTUAL_ENV",
-    "__PYVENV_LAUNCHER__",
-)
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,11 @@ class Candidate:
         return f"{self.origin} {self.path} ({self.reason or 'usable'})"
 
 
-def clean_environment() -> dict[str, str]:
-    """The caller's environment without what would lead another interpreter astray."""
-    environment = {name: value for name, value in os.environ.items() if name not in _HIDDEN}
+def worker_environment() -> dict[str, str]:
+    """The caller's environment with one thread per process; ``-I`` keeps Python's own variables out."""
+    environment = dict(os.environ)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        environment.setdefault(
-            name, "1"
-        )  # one process per Lava Process: more threads only get in each other's way
-    environment["PYTHONIOENCODING"] = "utf-8"
+        environment.setdefault(name, "1")  # Lava has one process per Process: more threads are in the way
     return environment
 
 
@@ -122,7 +120,7 @@ def probe(origin: str, path: Path) -> Candidate:
             capture_output=True,
             text=True,
             timeout=PROBE_SECONDS,
-            env=clean_environment(),
+            env=worker_environment(),
             stdin=subprocess.DEVNULL,
             check=False,
         )

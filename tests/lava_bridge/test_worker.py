@@ -22,7 +22,8 @@ from spikejelly_pack.spec.errors import RunError
 
 LONG = 20_000
 SCRIPT = f"""
-import sys, numpy, lava_bridge
+import signal, sys, numpy, lava_bridge
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
 lava_bridge.simulate(sys.argv[1], numpy.zeros(({LONG}, 6)), engine="loihi", progress=False)
 """
 

@@ -238,7 +238,8 @@ def test_start_method_of_the_host_program(make_small_net: Any, tmp_path: Path) -
 
 
 SCRIPT = """
-import sys, numpy, lava_bridge
+import signal, sys, numpy, lava_bridge
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
 lava_bridge.simulate(sys.argv[1], numpy.zeros((20000, 6)), engine="loihi", progress=False)
 """
 
