@@ -23,8 +23,10 @@ from torch import Tensor, nn
 from spikejelly_pack import SpikePackNode, adapt, decode_output, set_form
 from spikejelly_pack.spec.errors import ParameterError, RunError
 
-__all__ = ["GOALS", "run", "table"]
+__all__ = ["FAST", "GOALS", "run", "table"]
 
+# A smoke test, no measurement.
+FAST: dict[str, Any] = {"time_steps": (4,), "batch": 2, "rounds": 1}
 # What the packed network is to reach: T times faster and smaller than LIF, at most so much slower than ReLU.
 GOALS = {"against_ann": 1.1}
 CLASSES = 10
@@ -74,7 +76,6 @@ class Contender:
 
 
 def run(
-    fast: bool = False,
     time_steps: Sequence[int] = (4, 8),
     batch: int = 128,
     rounds: int = 5,
@@ -85,7 +86,6 @@ def run(
     """Check, then time the contenders.
 
     Args:
-        fast: One small batch and one round: a smoke test, no measurement.
         time_steps: Window lengths T of the packed network, sequence lengths of the LIF network.
         batch: Images per step.
         rounds: Timed rounds; each runs every contender once in each mode.
@@ -101,8 +101,6 @@ def run(
         ParameterError: A size is not positive.
         RunError: Packed and serial form differ; nothing is timed.
     """
-    if fast:
-        time_steps, batch, rounds = (4,), 2, 1
     for name, value in (("batch", batch), ("rounds", rounds), ("size", size)):
         if value < 1:
             raise ParameterError(f"bench network: {name} must be positive, got {value}; raise it.")

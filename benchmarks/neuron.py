@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from spikingjelly.activation_based import functional as sj
@@ -22,8 +23,10 @@ from spikejelly_pack import SpikePackNode
 from spikejelly_pack.functional import decode
 from spikejelly_pack.spec.errors import ParameterError, RunError
 
-__all__ = ["TARGETS", "run"]
+__all__ = ["FAST", "TARGETS", "run", "table"]
 
+# A smoke test, no measurement.
+FAST = {"elements": 2**12, "rounds": 2, "compiled": False}
 # Ratios that the README promises, and the pair each is measured on.
 TARGETS = {
     "lif": ("packed", 16.0),
@@ -218,3 +221,25 @@ def _report(
     if "packed_compiled" in seconds:
         report["ratios_to_compiled"] = _ratios(seconds, "packed_compiled")
     return report
+
+
+def table(report: dict[str, Any]) -> str:
+    """Format the ratios of :func:`run` as a Markdown table: median (smallest to largest)."""
+    names = {
+        "if": "IFNode",
+        "lif": "LIFNode",
+        "lif_compiled": "LIFNode, `torch.compile`d",
+        "packed_compiled": "SpikePackNode packed, `torch.compile`d",
+        "relu": "ReLU",
+    }
+    steps = report["time_steps"]
+    lines = [f"| forward and backward, T = {steps} | time | peak memory |", "|---|---:|---:|"]
+    for key, name in names.items():
+        if key in report["ratios"]:
+            time_ratio = "{median:.2f} ({min:.2f} to {max:.2f})".format(**report["ratios"][key])
+            lines.append(f"| {name} | {time_ratio} | {report['memory_ratios'][key]:.2f} |")
+    flat = "{median:.2f} ({min:.2f} to {max:.2f})".format(**report["flatness"]["time"])
+    lines.append(
+        f"| SpikePackNode packed, T = {steps} against T = 1 | {flat} | {report['flatness']['memory']:.2f} |"
+    )
+    return "\n".join(lines)

@@ -1,13 +1,18 @@
-"""``spikepack bench``: run a benchmark of the source tree's ``benchmarks/`` folder."""
+"""``spikepack bench``: run a benchmark of the source tree's ``benchmarks/`` folder.
+
+A benchmark is a module there with ``run(progress=..., **sizes) -> dict``, ``FAST`` (sizes of a smoke
+test) and ``table(result) -> str``, plus its line in :data:`BENCHMARKS`.
+"""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from ..spec.errors import EnvironmentMissingError
 
@@ -49,6 +54,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    result: dict[str, Any] = module.run(fast=args.fast)
-    print(module.table(result) if hasattr(module, "table") else json.dumps(result, indent=2))
+    options = module.FAST if args.fast else {}
+    with tqdm(bar_format="{desc} [{elapsed}]", disable=None, leave=False) as bar:
+        result: dict[str, Any] = module.run(**options, progress=bar.set_description_str)
+    print(module.table(result))
     return result
