@@ -132,18 +132,21 @@ def quantize_population(
                 f"{top:.3g}; calibrate a larger threshold, or declare more weight_bits, skip_bits or "
                 "state_bits."
             )
-        threshold[channel] = _best_denominator(np.concatenate(row.weights), int(min(top * _EXACT, limit)))
+        relative = np.append(np.concatenate(row.weights), bias[channel] / unit[channel])
+        # A weight's rounding error meets codes up to ``most``, the bias' only one.
+        importance = np.append(np.ones(len(relative) - 1), max(branch.most for branch in branches) ** -2.0)
+        threshold[channel] = _best_denominator(relative, importance, int(min(top * _EXACT, limit)))
     n = threshold.astype(np.float64)
     integers = _rounded(branches, n / unit)
     return Quantized(threshold, _integer_bias(owner, bias / unit * n), integers, unit / n)
 
 
-def _best_denominator(row: FloatArray, top: int) -> int:
+def _best_denominator(row: FloatArray, importance: FloatArray, top: int) -> int:
     """The N <= ``top`` that rounds ``row * N`` with the least squared error relative to N."""
     count = min(top, max(_CANDIDATES, min(top // 4, _PRODUCTS // max(row.size, 1))))
     candidates = np.arange(top, top - count, -1, dtype=np.float64)
     scaled = row[None, :] * candidates[:, None]
-    error = ((scaled - np.rint(scaled)) ** 2).sum(axis=1) / candidates**2
+    error = ((scaled - np.rint(scaled)) ** 2) @ importance / candidates**2
     return int(candidates[int(error.argmin())])
 
 

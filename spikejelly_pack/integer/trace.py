@@ -51,5 +51,6 @@ def canonical_graph(snn: nn.Module, example_input: Tensor) -> fx.GraphModule:
         raise UnsupportedError(f"export: the network must have one input, got {inputs}; export its parts.")
     canonicalize(model)
     fold_batchnorm(model)
-    shapes_of(model, example_input[:1].detach().cpu(), "export")
+    dtype = next((p.dtype for p in model.parameters()), example_input.dtype)
+    shapes_of(model, example_input[:1].detach().cpu().to(dtype), "export")  # does the network take it?
     return model

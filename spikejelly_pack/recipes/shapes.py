@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -32,7 +31,18 @@ class _Interpreter(fx.Interpreter):
         result = super().run_node(n)
         if isinstance(result, Tensor):
             self.shapes[n] = result.shape
+            _check_features(n, self.shapes)
         return result
+
+
+def _check_features(node: fx.Node, shapes: dict[fx.Node, torch.Size]) -> None:
+    features = node.meta.get(FEATURES)
+    if features is not None and features != shapes[node][1]:
+        sample = tuple(shapes[node_input(node)][1:])
+        raise UnsupportedError(
+            f"operation {node.name!r}: a view must keep the batch axis, got {features} features of samples "
+            f"of shape {sample}; use flatten(1)."
+        )
 
 
 @torch.no_grad()
@@ -41,6 +51,7 @@ def shapes_of(model: fx.GraphModule, batch: Tensor, owner: str) -> dict[fx.Node,
 
     Raises:
         ShapeError: The model does not take the batch; the message has the model's own words.
+        UnsupportedError: A view does not flatten the sample.
     """
     interpreter = _Interpreter(model)
     try:
@@ -61,7 +72,6 @@ def check_shapes(model: fx.GraphModule, shapes: dict[fx.Node, torch.Size]) -> No
 
     Raises:
         ShapeError: A layer reads something else.
-        UnsupportedError: A view does not flatten the sample.
     """
     for node in model.graph.nodes:
         module = module_of(model, node)
@@ -71,10 +81,3 @@ def check_shapes(model: fx.GraphModule, shapes: dict[fx.Node, torch.Size]) -> No
                     f"layer {node.target!r}: {type(module).__name__} must read {layout}, got shape "
                     f"{tuple(shapes[node_input(node)])}; pass batches, and flatten before linear layers."
                 )
-        features = node.meta.get(FEATURES)
-        if features is not None and features != math.prod(shapes[node_input(node)][1:]):
-            raise UnsupportedError(
-                f"operation {node.name!r}: a view must keep the batch axis, got {features} features of "
-                "samples of "
-                f"shape {tuple(shapes[node_input(node)][1:])}; use flatten(1)."
-            )

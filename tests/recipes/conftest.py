@@ -60,8 +60,8 @@ class Functional(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.a = nn.Conv2d(2, 4, 3, padding=1)
-        self.b = nn.Conv2d(2, 3, 3, padding=1)
-        self.c = nn.Conv2d(7, 14, 3, padding=1, groups=7)
+        self.b = nn.Conv2d(2, 4, 3, padding=1)
+        self.c = nn.Conv2d(8, 14, 3, padding=1, groups=2)
         self.fc = nn.Linear(14, 5)
 
     def forward(self, x: Tensor) -> Tensor:
