@@ -15,7 +15,7 @@ from .digits import CodeCompressor, compressor_of
 from .handlers import Outcome, Site, handles, keep, name, replace, train_only
 from .max_pool import SpikePackMaxPool2d, SpikePackValueMaxPool2d
 from .members import nodes_of
-from .synaptic_scale import SynapticScale
+from .synaptic_scale import ChannelConcat, SynapticScale
 from .temporal import SpikePackWindow, TemporalWindow
 from .window import FormModule
 
@@ -72,6 +72,7 @@ def temporal_batch_norm(_site: Site) -> Outcome:
     nn.ZeroPad2d,
     layer.VotingLayer,
     SynapticScale,
+    ChannelConcat,
     layer.Dropout,
     layer.Dropout2d,
 )

@@ -12,7 +12,7 @@ import torch
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
-from spikejelly_pack import SpikePackNode, decode_output, set_form
+from spikejelly_pack import SpikePackNode, adapt, decode_output, set_form
 from spikejelly_pack.layer import latency
 
 
@@ -157,3 +157,8 @@ def test_learned_network_keeps_its_accuracy(digits_net: nn.Module, digits: Any, 
     assert base > 0.9
     assert accuracy[4] >= base - 0.02
     assert accuracy[8] >= base - 1 / len(labels)
+
+
+def test_adapt_finds_nothing_left_to_do(name: str, make: Any, convert: Any, images: Tensor) -> None:
+    report = adapt(convert(make(name), images, time_steps=3))
+    assert (report.exact, report.replaced, report.delays, report.single_step) == (True, (), (), "")
