@@ -25,7 +25,6 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "spec": (),
     "house": (),
     "functional": TORCH_SIDE,
-    "ops": TORCH_SIDE,
     "neuron": TORCH_SIDE,
     "layer": TORCH_SIDE,
     "models": TORCH_SIDE,
