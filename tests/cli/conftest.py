@@ -15,13 +15,14 @@ Run = Callable[..., Done]
 
 
 @pytest.fixture(scope="session")
-def spikepack(repository: Path) -> Run:
-    """``spikepack(*arguments, **environment)``, run from wherever ``cwd`` says."""
+def spikepack(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """``spikepack(*arguments, **environment)``, run in ``cwd``, by default an empty folder."""
+    elsewhere = tmp_path_factory.mktemp("cwd")  # not the repository: what is installed must run
 
     def run(*arguments: str, cwd: Path | None = None, timeout: float = 240, **environment: str) -> Done:
         return subprocess.run(
             [sys.executable, "-m", "spikejelly_pack", *arguments],
-            cwd=cwd or repository,
+            cwd=cwd or elsewhere,
             env={**os.environ, **environment},
             capture_output=True,
             text=True,
