@@ -47,9 +47,8 @@ def main() -> None:
     result = lava_bridge.simulate("digits.spk", images[1400:1464].numpy())
     logits = torch.from_numpy(result.outputs["output"])
     right = (logits.argmax(1) == classes[1400:1464]).float().mean()
-    print(
-        f"Lava: {right:.1%} of {result.samples} images right, {1e3 * result.seconds_per_sample:.1f} ms per image"
-    )
+    milliseconds = 1e3 * result.seconds_per_sample
+    print(f"Lava: {right:.1%} of {result.samples} images right, {milliseconds:.1f} ms each")
 
 
 if __name__ == "__main__":
