@@ -128,7 +128,16 @@ def _plain_layer(path: str, module: Any) -> nn.Module:
 
 
 def _bake_parametrizations(module: nn.Module) -> None:
-    """Weights that a parametrization computes (a weight quantizer of the user's) become their values."""
-    if parametrize.is_parametrized(module):
-        for name in list(module.parametrizations):  # type: ignore[arg-type]
-            parametrize.remove_parametrizations(module, str(name), leave_parametrized=True)
+    """Weights that a parametrization computes (a weight quantizer of the user's) become their values.
+
+    ``remove_parametrizations`` would take the property off the class, which the source network shares.
+    """
+    if not parametrize.is_parametrized(module):
+        return
+    names = [str(name) for name in module._modules["parametrizations"].keys()]  # type: ignore[union-attr,operator]
+    with torch.no_grad():
+        values = {name: getattr(module, name).detach().clone() for name in names}
+    del module._modules["parametrizations"]
+    module.__class__ = type(module).__bases__[0]
+    for name, value in values.items():
+        module.register_parameter(name, nn.Parameter(value))
