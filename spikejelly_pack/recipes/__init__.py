@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from .calibration import CALIBRATORS
+from .convert import convert
 from .quantized import QuantizedReport, SpikePackQuantizedRecipe
 from .quantizers import QUANTIZERS, LSQActivation, QCFSActivation, QuantizerSpec
-from .convert import convert
 from .report import ConversionReport
 from .spikepack import SpikePackRecipe
 from .tree import ModuleReport, SpikePackModuleRecipe, SpikePackNetwork, SynapseRule
 
 __all__ = [
     "CALIBRATORS",
+    "QUANTIZERS",
     "ConversionReport",
     "LSQActivation",
     "ModuleReport",
     "QCFSActivation",
-    "QUANTIZERS",
     "QuantizedReport",
     "QuantizerSpec",
     "SpikePackModuleRecipe",

@@ -1,0 +1,162 @@
+"""convert: any trained network becomes a SpikePack network, by whichever recipe takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+from spikingjelly.activation_based.ann2snn import Converter, ModuleConverter
+from torch import Tensor, nn
+
+from ..spec.errors import ParameterError, ShapeError, SpikePackError, UnsupportedError
+from ..spec.parameters import check_choice
+from .report import ConversionReport
+from .spikepack import SpikePackRecipe
+from .tree import ModuleReport, SpikePackModuleRecipe
+
+__all__ = ["ROUTES", "convert"]
+
+ROUTES = ("auto", "fx", "module")
+# What tracing a network that was not made for it can raise.
+_UNTRACEABLE = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    KeyError,
+    IndexError,
+    NameError,
+    AssertionError,
+)
+
+
+def convert(
+    model: nn.Module,
+    dataloader: Iterable[Any],
+    time_steps: int = 8,
+    *,
+    calibrator: str = "mse",
+    channel_wise: bool = False,
+    rounding: str = "round_half_up",
+    strict: bool = False,
+    extra_rules: Mapping[Any, Any] | None = None,
+    share_calls: bool = False,
+    forward: Callable[[nn.Module, Any], Any] | None = None,
+    route: str = "auto",
+    device: Any = None,
+    progress: bool = True,
+) -> nn.Module:
+    """A trained network, unmodified, as a SpikePack network in packed form: called as the source.
+
+    Networks that torch.fx traces and whose every operation has a rule there go through
+    :class:`.SpikePackRecipe`; they have every form. All others go through :class:`.SpikePackModuleRecipe`:
+    a node stands at each input of every synaptic operation, all else stays a function of decoded values;
+    packed form only. ``.report`` says which, why, and what was done. The source is left as it was.
+
+    Args:
+        model: The source network.
+        dataloader: Calibration batches: tensors, ``(inputs, targets)``, or dicts of keyword arguments.
+        time_steps: T of every node, 1..16.
+        calibrator: ``"mse"``, ``"max"``, ``"percentile"`` or a percentile such as ``"99.9%"``.
+        channel_wise: One threshold per channel instead of one per tensor.
+        rounding: ``"round_half_up"`` or ``"floor"``.
+        strict: Refuse a result with a synaptic operation that spikes do not drive.
+        extra_rules: ``{module type or function: "soma" or SynapseRule}``; takes the module route.
+        share_calls: One node for all calls of an operation in a module; takes the module route.
+        forward: ``forward(model, batch)`` where batches are passed otherwise; takes the module route.
+        route: ``"auto"``, ``"fx"`` or ``"module"``.
+        device: Where to calibrate and leave the result; None: where the network is.
+        progress: Show a progress bar while calibrating.
+
+    Raises:
+        UnsupportedError: An operation has no rule, a layer saw no data, or ``strict`` is not met.
+        DtypeError: The data is empty, or a value is not finite.
+        ShapeError: The network does not take the data.
+        ParameterError: A parameter is outside its range.
+    """
+    check_choice("convert", "route", route, ROUTES)
+    if not isinstance(model, nn.Module):
+        raise ParameterError(
+            f"convert: model must be a torch.nn.Module, got {type(model).__name__}; pass the network itself."
+        )
+    common: dict[str, Any] = {"calibrator": calibrator, "channel_wise": channel_wise, "rounding": rounding}
+    data = _Counted(dataloader) if _yields(dataloader) else dataloader
+    recipe = SpikePackModuleRecipe(
+        data, time_steps, **common, extra_rules=extra_rules, share_calls=share_calls, forward=forward,
+        strict=strict, progress=progress,
+    )  # fmt: skip
+    options = {"extra_rules": extra_rules, "share_calls": share_calls, "forward": forward}
+    asked = [name for name, value in options.items() if value]
+    if route == "fx" and asked:
+        raise ParameterError(
+            f"convert: route='fx' must come without {', '.join(asked)}, got both; choose route='module'."
+        )
+    reason = "asked for"
+    if route != "module" and not asked:
+        fx_recipe = SpikePackRecipe(data, time_steps, **common, progress=progress)
+        try:
+            network = Converter(fx_recipe, device=device).convert(model)
+            return _labelled(
+                network, strict, "asked for" if route == "fx" else "every operation has a rule there"
+            )
+        except (UnsupportedError, ShapeError, *_UNTRACEABLE) as error:
+            if route == "fx" or not _another_way(error, data):
+                raise
+            reason = f"not by fx: {' '.join(str(error).split())[:300]}"
+    elif asked:
+        reason = f"{', '.join(asked)} given"
+    converted = ModuleConverter(recipe, device=device).convert(model)
+    report: Any = converted.report
+    report.reason = reason
+    return converted
+
+
+class _Counted:
+    """Iterates over data and remembers whether it began."""
+
+    def __init__(self, data: Iterable[Any]) -> None:
+        self.data, self.begun = data, False
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in self.data:
+            self.begun = True
+            yield item
+
+    def __len__(self) -> int:
+        return len(self.data) if hasattr(self.data, "__len__") else 0  # pyright: ignore[reportArgumentType]
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether a second pass would find less."""
+        return self.begun and isinstance(self.data, Iterator)
+
+
+def _yields(data: Any) -> bool:
+    return isinstance(data, Iterable) and not isinstance(data, (Tensor, str, dict))
+
+
+def _another_way(error: Exception, data: Any) -> bool:
+    """Whether the module tree may be tried after an error of the FX recipe."""
+    if isinstance(error, SpikePackError) and not isinstance(error, (UnsupportedError, ShapeError)):
+        return False
+    if isinstance(data, _Counted) and data.exhausted:
+        raise ParameterError(
+            "convert: dataloader must be readable twice when the FX route gives up, got an iterator; pass a "
+            "list or a DataLoader, or route='module'."
+        ) from error
+    return True
+
+
+def _labelled(network: Any, strict: bool, reason: str) -> nn.Module:
+    found: ConversionReport = network.report
+    known = {field.name: getattr(found, field.name) for field in fields(found)}
+    report = ModuleReport(**known, route="fx", reason=reason)
+    network.meta["_user_preserved_attributes"]["report"] = report
+    vars(network)["report"] = report
+    if strict and report.analog:
+        raise UnsupportedError(
+            f"convert: strict=True needs every synaptic operation on spikes, got {report.coverage:.1%} with "
+            f"{', '.join(report.analog[:5])} analog; leave out strict."
+        )
+    return network

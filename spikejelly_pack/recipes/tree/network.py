@@ -1,0 +1,196 @@
+"""The converted network: the source's own code, with a node at every input of its synaptic operations."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ...neuron import SpikePackNode
+from ...spec import atomic
+from ...spec.errors import ExchangeFileError, ParameterError, UnsupportedError
+from .places import Operand, Plan, node_name
+from .rules import is_float
+from .session import Session, attach
+
+__all__ = ["SpikePackNetwork", "ValueNode"]
+
+
+class ValueNode(SpikePackNode):
+    """A node that hands on ``theta * d(s)``; it has the packed form only."""
+
+    @property
+    def form(self) -> str:
+        """Always ``"packed"``."""
+        return self._form
+
+    @form.setter
+    def form(self, value: str) -> None:
+        if value != "packed":
+            raise UnsupportedError(
+                f"SpikePackNetwork: form must be 'packed', got {value!r}; its normalisations and activations "
+                "act on decoded values, so it has no step-by-step form: convert with route='fx' where the "
+                "network allows it."
+            )
+
+    def supported_step_mode(self) -> tuple[str]:
+        """Only ``"s"``: one window per call."""
+        return ("s",)
+
+
+class _Spiking(Session):
+    """The pass that runs on spikes."""
+
+    def __init__(self, network: SpikePackNetwork) -> None:
+        super().__init__(network.extra_rules, network.plan.share_calls)
+        self.network, self.plan, self.nodes = network, network.plan, network.nodes
+        self.names = {id(p): name for name, p in network.model.named_parameters()}
+
+    def code(self, place: str, operand: int | str, x: Any, axis: int | None) -> Any:
+        """The operand as spikes, decoded."""
+        known = self.plan.places.get(place)
+        if known is None:
+            raise self._changed(place)
+        name = self.names.get(id(x))
+        if known.weight is not None and name is not None and name != known.weight and not self.share_calls:
+            raise UnsupportedError(
+                f"layer {place!r}: must read the parameter {known.weight!r} as in calibration, got {name!r}: "
+                "the control flow changed; give both branches layers of their own, or pass share_calls=True."
+            )
+        if str(operand) not in known.operands or self.network.transparent or not x.numel():
+            return x
+        if not is_float(x):
+            raise UnsupportedError(
+                f"layer {place!r}: operand {operand} must be floating point as in calibration, got "
+                f"{x.dtype}; convert it first."
+            )
+        return self.nodes[node_name(place, operand)](x)
+
+    def _changed(self, place: str) -> UnsupportedError:
+        return UnsupportedError(
+            f"layer {place!r}: this call saw no data in calibration, the control flow changed; calibrate "
+            "with data that takes this path, or pass share_calls=True if the number of calls varies."
+        )
+
+    def check_calls(self) -> None:
+        """A place that was called another number of times than in calibration has mixed up its nodes."""
+        for site, count in self.counts.items():
+            seen = self.plan.calls.get(site, [])
+            if count not in seen and not self.share_calls:
+                raise UnsupportedError(
+                    f"layer {site!r}: must be called {' or '.join(map(str, seen))} times per pass as in "
+                    f"calibration, got {count}: the control flow changed; calibrate with such data too, or "
+                    "pass share_calls=True."
+                )
+
+
+class SpikePackNetwork(nn.Module):
+    """A converted network: call it as the source network.
+
+    Args:
+        model: A copy of the source, in evaluation mode; this network owns it.
+        plan: Places and their nodes.
+        extra_rules: As in :func:`.convert`.
+
+    Attributes:
+        model: The copy.
+        nodes: One node per coded input, named ``path/of/module:operation`` with the number of the call
+            and the operand.
+        transparent: True lets values pass the nodes as they are; for comparison with the source.
+        report: What conversion did, None after :meth:`load`.
+    """
+
+    plan_bytes: Tensor
+
+    def __init__(self, model: nn.Module, plan: Plan, extra_rules: dict[Any, Any] | None = None) -> None:
+        super().__init__()
+        attach(model)
+        self.model, self.extra_rules = model, dict(extra_rules or {})
+        self.transparent = False
+        self.report: Any = None
+        self.nodes = nn.ModuleDict()
+        self.plan = plan
+        self.register_buffer("plan_bytes", plan.to_tensor())
+        self._build_nodes()
+        self.eval()
+
+    def _build_nodes(self) -> None:
+        self.nodes.clear()
+        for place, found in self.plan.places.items():
+            for operand, about in found.operands.items():
+                self.nodes[node_name(place, operand)] = _node(self.plan, about)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """As the source network.
+
+        Raises:
+            UnsupportedError: The control flow is not the one of calibration; the message names the place.
+        """
+        session = _Spiking(self)
+        output = session.run(self.model, args, kwargs)
+        session.check_calls()
+        return output
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        stored = state_dict.get(prefix + "plan_bytes")
+        if stored is not None and not torch.equal(stored.cpu(), self.plan_bytes.cpu()):
+            device = self.plan_bytes.device
+            self.plan = Plan.from_tensor(stored)
+            self.plan_bytes = stored.detach().to(device).clone()
+            self._build_nodes()
+            self.nodes.to(device)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write weights, nodes and plan to a safetensors file; tied weights are written once each."""
+        tensors = {
+            name: value.detach().cpu().clone().contiguous() for name, value in self.state_dict().items()
+        }
+        with atomic.replacing(path) as temporary:
+            save_file(tensors, temporary, {"format": "pt"})
+
+    @classmethod
+    def load(
+        cls, model: nn.Module, path: str | os.PathLike[str], extra_rules: dict[Any, Any] | None = None
+    ) -> SpikePackNetwork:
+        """Rebuild a saved network without calibration data.
+
+        Args:
+            model: The architecture, with any weights; it becomes part of the result.
+            path: File of :meth:`save`.
+            extra_rules: The rules it was converted with.
+
+        Raises:
+            ExchangeFileError: The file is no saved network, or its tensors do not fit ``model``.
+        """
+        try:
+            tensors = load_file(path)
+            plan = Plan.from_tensor(tensors["plan_bytes"])
+            network = cls(model.eval(), plan, extra_rules)
+            network.load_state_dict(tensors)
+        except (SafetensorError, OSError, KeyError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ExchangeFileError(
+                f"{path}: must hold a converted network that fits {type(model).__name__}, got {reason}; pass "
+                "the architecture it was saved from."
+            ) from None
+        return network
+
+
+def _node(plan: Plan, about: Operand) -> ValueNode:
+    if about.thresholds < 1:
+        raise ParameterError(
+            f"SpikePackNetwork: a node must have at least one threshold, got {about.thresholds}; convert "
+            "again."
+        )
+    theta = torch.ones(about.thresholds) if about.axis is not None else torch.ones(())
+    return ValueNode(
+        plan.time_steps, v_threshold=theta, signed=about.signed, rounding=plan.rounding, scale_output=True,
+        form="packed", channel_dim=1 if about.axis is None else about.axis,
+    )  # fmt: skip

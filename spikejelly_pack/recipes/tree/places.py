@@ -1,0 +1,80 @@
+"""What calibration found at each place, and the plan that a converted network runs by."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...spec.errors import ExchangeFileError
+
+__all__ = ["Operand", "Place", "Plan", "node_name"]
+
+VERSION = 1
+
+
+def node_name(place: str, operand: int | str) -> str:
+    """Name of a node among the modules of a network: module names hold no dots."""
+    return f"{place}:{operand}".replace(".", "/")
+
+
+@dataclass
+class Operand:
+    """One coded input: whether the node is signed, its thresholds, the channels' axis (None: one)."""
+
+    signed: bool
+    thresholds: int
+    axis: int | None
+
+
+@dataclass
+class Place:
+    """One synaptic operation: its coded inputs by position or keyword, and the parameter it reads."""
+
+    operands: dict[str, Operand] = field(default_factory=dict)
+    weight: str | None = None
+
+
+@dataclass
+class Plan:
+    """Everything but the numbers: places, their nodes, and how often each is called in one pass."""
+
+    time_steps: int
+    rounding: str
+    share_calls: bool
+    places: dict[str, Place] = field(default_factory=dict)
+    calls: dict[str, list[int]] = field(default_factory=dict)
+
+    def to_tensor(self) -> Tensor:
+        """As bytes in a tensor, so that a file of tensors holds it."""
+        text = json.dumps({"version": VERSION, **asdict(self)}, sort_keys=True)
+        return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8).clone()
+
+    @classmethod
+    def from_tensor(cls, data: Tensor) -> Plan:
+        """Read it back.
+
+        Raises:
+            ExchangeFileError: It is not a plan of this version.
+        """
+        try:
+            found: dict[str, Any] = json.loads(bytes(data.cpu().tolist()).decode())
+            version = found.pop("version")
+            places = {
+                key: Place({name: Operand(**o) for name, o in place["operands"].items()}, place["weight"])
+                for key, place in found.pop("places").items()
+            }
+            plan = cls(**found, places=places)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ExchangeFileError(
+                f"SpikePackNetwork: the plan in the file must be readable, got {type(error).__name__}: "
+                f"{error}; save the network again."
+            ) from None
+        if version != VERSION:
+            raise ExchangeFileError(
+                f"SpikePackNetwork: the plan must have version {VERSION}, got {version}; convert again."
+            )
+        return plan
