@@ -30,6 +30,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "models": TORCH_SIDE,
     "recipes": TORCH_SIDE,
     "integer": TORCH_SIDE,
+    "data": TORCH_SIDE,
     "cli": TORCH_SIDE,
     "examples": TORCH_SIDE,
     "lava_bridge": TORCH_SIDE,
