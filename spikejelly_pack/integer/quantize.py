@@ -9,6 +9,7 @@ by the declared weight widths and by the membrane register, which must hold the 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -72,6 +73,13 @@ class Row:
             bounds.append((max(0.0, register - self.slack) / self.reach, "the membrane register"))
         return min(bounds)
 
+    @property
+    def wanted(self) -> float:
+        """Largest factor the declared weight widths alone allow."""
+        peaks = [float(np.abs(weights).max(initial=0.0)) for weights in self.weights]
+        pairs = zip(peaks, self.limits, strict=True)
+        return min((limit / peak for peak, limit in pairs if peak > 0), default=1.0)
+
 
 def _rows(branches: Sequence[Branch], bits: list[int], bias: FloatArray, unit: FloatArray) -> list[Row]:
     limits = [(1 << (width - 1)) - 1 for width in bits]
@@ -119,6 +127,7 @@ def quantize_population(
     """
     register = (1 << (state_bits - 1)) - 1
     threshold = np.empty(len(unit), np.int32)
+    coarse = []
     for channel, row in enumerate(_rows(branches, bits, bias, unit)):
         # the rounding offset, half a threshold, enters the register too
         top, bound = Row(row.weights, row.limits, row.names, row.reach + 0.5, row.slack).largest_factor(
@@ -133,12 +142,25 @@ def quantize_population(
                 "state_bits."
             )
         relative = np.append(np.concatenate(row.weights), bias[channel] / unit[channel])
+        coarse += [channel] if 2 * top < row.wanted and row.reach > 2 * abs(relative[-1]) else []
         # A weight's rounding error meets codes up to ``most``, the bias' only one.
         importance = np.append(np.ones(len(relative) - 1), max(branch.most for branch in branches) ** -2.0)
         threshold[channel] = _best_denominator(relative, importance, int(min(top * _EXACT, limit)))
+    _warn_if_coarse(owner, coarse, len(unit), time_steps, state_bits)
     n = threshold.astype(np.float64)
     integers = _rounded(branches, n / unit)
     return Quantized(threshold, _integer_bias(owner, bias / unit * n), integers, unit / n)
+
+
+def _warn_if_coarse(owner: str, coarse: list[int], channels: int, time_steps: int, state_bits: int) -> None:
+    """Say that the register, not the weight width, decides the resolution: it fits, but is less exact."""
+    if coarse:
+        warnings.warn(
+            f"neuron {owner!r}: in {len(coarse)} of {channels} channels the {state_bits}-bit membrane leaves "
+            f"less than half of the weight levels at T = {time_steps}; use fewer time steps or a larger "
+            "state_bits.",
+            stacklevel=5,
+        )
 
 
 def _best_denominator(row: FloatArray, importance: FloatArray, top: int) -> int:

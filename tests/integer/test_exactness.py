@@ -97,6 +97,10 @@ def test_narrow_registers_coarsen_the_scale(state_bits: int) -> None:
     linear.weight.data = torch.randn(3, fan_in, generator=generator)
     node = SpikePackNode(steps, v_threshold=float(fan_in) ** 0.5)
     net = nn.Sequential(SpikePackNode(steps, v_threshold=1.0), linear, node, nn.Linear(3, 2))
-    network = build_integer(net, torch.rand(1, fan_in, generator=generator), state_bits=state_bits)
+    example = torch.rand(1, fan_in, generator=generator)
+    with pytest.warns(
+        UserWarning, match=f"the {state_bits}-bit membrane leaves less than half of the weight levels"
+    ):
+        network = build_integer(net, example, state_bits=state_bits)
     assert all(bound.fits for bound in accumulator_bounds(network))
     assert accumulator_bounds(network)[0].bits >= state_bits - 2
