@@ -32,7 +32,8 @@ def set_form(net: nn.Module, form: str) -> nn.Module:
 
     Raises:
         ParameterError: ``form`` is neither.
-        UnsupportedError: ``net`` has no SpikePackNode, or a node stands in mid-window.
+        UnsupportedError: ``net`` has no SpikePackNode, a node stands in mid-window, or the serial form is
+            asked of nodes of different T.
     """
     check_choice("set_form", "form", form, FORMS)
     nodes = {name: module for name, module in net.named_modules() if isinstance(module, SpikePackNode)}
@@ -47,6 +48,8 @@ def set_form(net: nn.Module, form: str) -> nn.Module:
             f"set_form: form must not change inside a window, got {form!r} after part of its time steps; "
             "finish the window or call functional.reset_net(net) first."
         )
+    if form == "serial":
+        _check_one_window(nodes)
     for module in formed:
         module.form = form
     for module in net.modules():
@@ -59,6 +62,22 @@ def set_form(net: nn.Module, form: str) -> nn.Module:
             stacklevel=2,
         )
     return net
+
+
+def _check_one_window(nodes: dict[str, SpikePackNode]) -> None:
+    """A float node emits its own T digits: in the longer window of another they would be another number."""
+    steps = {name or "net": node.time_steps for name, node in nodes.items()}
+    if len(set(steps.values())) > 1:
+        (long, most), (short, least) = max(steps.items(), key=_second), min(steps.items(), key=_second)
+        raise UnsupportedError(
+            f"set_form: nodes must share time_steps in serial form, got {most} at {long!r} and {least} at "
+            f"{short!r}; a network of different time_steps runs in packed form, or serially in integer form "
+            "(spikejelly_pack.export)."
+        )
+
+
+def _second(item: tuple[str, int]) -> int:
+    return item[1]
 
 
 def _has_form(module: nn.Module) -> bool:

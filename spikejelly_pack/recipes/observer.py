@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..ops import decode_code, signed_code
+from ..ops import decode_code, fire, signed_code
 from ..spec.errors import DtypeError, UnsupportedError
 from ..spec.parameters import NeuronParameters
 from .calibration import Calibrator
@@ -27,6 +27,8 @@ class Observer(nn.Module):
     Attributes:
         enabled: Whether values are observed; False passes them on only.
         negative: Whether a negative value was seen.
+        coding: Threshold and constants of a node it stands in for: then it observes nothing and returns
+            what the node would stand for. None: it passes its input on.
     """
 
     def __init__(self, path: str, calibrator: Calibrator, unsigned: bool) -> None:
@@ -34,15 +36,20 @@ class Observer(nn.Module):
         self.path, self.calibrator, self.unsigned = path, calibrator, unsigned
         self.enabled = True
         self.negative = False
+        self.coding: tuple[Tensor, NeuronParameters] | None = None
         self.sample = torch.empty(0)
         self.seen = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Observe ``[N, C, *]`` and return it unchanged.
+        """Observe ``[N, C, *]`` and return it unchanged; with ``coding``, return it as a node codes it.
 
         Raises:
             DtypeError: The values are not finite.
         """
+        if self.coding is not None:
+            theta, parameters = self.coding
+            wide = x if x.dtype == torch.float64 else x.float()
+            return fire(wide, _shaped(theta, x).to(wide), parameters, True).to(x.dtype)
         values = x.detach()
         if not self.enabled or not values.numel():
             return x
@@ -79,8 +86,13 @@ class Observer(nn.Module):
     def coding_error(self, theta: Tensor, parameters: NeuronParameters) -> tuple[float, float]:
         """Relative squared-error norm and saturated share on the last batch seen, both dimensionless."""
         values = self.sample.to(torch.float32)
-        shaped = theta.view((-1,) + (1,) * (values.dim() - 2)) if theta.dim() else theta
+        shaped = _shaped(theta, values)
         decoded = decode_code(signed_code(values, shaped, parameters), parameters) * shaped
         norm = float(values.norm())
         error = float((values - decoded).norm()) / norm if norm else 0.0
         return error, float((values.abs() > shaped).float().mean())
+
+
+def _shaped(theta: Tensor, values: Tensor) -> Tensor:
+    """``[C]`` or ``[]`` so that it broadcasts to ``[N, C, *]``."""
+    return theta.view((-1,) + (1,) * (values.dim() - 2)) if theta.dim() else theta

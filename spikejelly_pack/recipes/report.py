@@ -45,13 +45,20 @@ class SynapseEntry:
 
 @dataclass
 class ConversionReport:
-    """Result of a conversion, readable and serializable."""
+    """Result of a conversion, readable and serializable.
+
+    Attributes:
+        time_steps: T of the window, the largest of the layers'.
+        output_error: ``||y_coded - y|| / ||y||`` of the outputs on the calibration data; None unless a search
+            or an improver measured it.
+    """
 
     time_steps: int
     calibrator: str
     folded_batchnorms: list[str] = field(default_factory=list)
     layers: list[NodeEntry] = field(default_factory=list)
     synapses: list[SynapseEntry] = field(default_factory=list)
+    output_error: float | None = None
 
     @property
     def coverage(self) -> float:

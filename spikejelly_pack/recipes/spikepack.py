@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from ..spec.parameters import NeuronParameters
 from .batchnorm import fold_batchnorm
 from .calibration import make_calibrator
 from .canonical import canonicalize
+from .coded import CodedNetwork, Site
 from .delays import balance_branches
 from .graph import module_of, node_input
 from .observer import Observer
@@ -27,6 +29,7 @@ from .report import ConversionReport, NodeEntry, SynapseEntry
 from .scales import fold_amplitudes
 from .shapes import check_shapes, shapes_of
 from .signals import SYNAPSES, TRANSPOSED, Kind, kinds_of
+from .time_steps import TimeSteps, assign_time_steps, choose_time_steps, first_time_steps
 
 __all__ = ["SpikePackRecipe"]
 
@@ -41,13 +44,17 @@ class SpikePackRecipe(FXConversionRecipe):
 
     Args:
         dataloader: Calibration batches: a tensor, or a tuple, list or dict that holds one first.
-        time_steps: T of every node, 1..16.
+        time_steps: T of every node, 1..16; or T per layer, ``{"path": T, ..., "*": T of the others}``, by the
+            node's path or that of what it stands for in ``report.layers``; or ``"auto"``: chosen under
+            ``error_bound``. A network of different T runs in packed and integer form.
         calibrator: ``"mse"``, ``"max"``, ``"percentile"`` or a percentile such as ``"99.9%"``.
         channel_wise: One threshold per channel instead of one per tensor.
         rounding: ``"round_half_up"`` or ``"floor"``.
         encode_input: Put a node (signed if the data is) at the network's input as well; without it
             the first layer reads analog values.
         progress: Show a progress bar while calibrating.
+        error_bound: For ``time_steps="auto"``: largest relative error of the outputs on the calibration data,
+            dimensionless. Such a search reads the data many times over.
 
     Raises:
         ParameterError: A parameter is outside its range.
@@ -57,16 +64,19 @@ class SpikePackRecipe(FXConversionRecipe):
     def __init__(
         self,
         dataloader: Iterable[Any],
-        time_steps: int = 8,
+        time_steps: TimeSteps = 8,
         *,
         calibrator: str = "mse",
         channel_wise: bool = True,
         rounding: str = "round_half_up",
         encode_input: bool = True,
         progress: bool = True,
+        error_bound: float | None = None,
     ) -> None:
         self.dataloader = dataloader
-        self.parameters = NeuronParameters(time_steps=time_steps, rounding=rounding)
+        self.time_steps, self.error_bound = time_steps, error_bound
+        window = first_time_steps(time_steps, error_bound)
+        self.parameters = NeuronParameters(time_steps=window, rounding=rounding)
         self.calibrator = calibrator
         self.channel_wise = bool(channel_wise)
         self.encode_input = bool(encode_input)
@@ -83,6 +93,16 @@ class SpikePackRecipe(FXConversionRecipe):
                 f"SpikePackRecipe: dataloader must yield batches, got {type(data).__name__}; "
                 "pass a DataLoader or a list of batches."
             )
+        if self._rereads and isinstance(data, Iterator):
+            raise ParameterError(
+                "SpikePackRecipe: dataloader must yield its batches again for a search or an improver, got "
+                f"{type(data).__name__}; pass a DataLoader or a list of batches."
+            )
+
+    @property
+    def _rereads(self) -> bool:
+        """Whether the calibration data is read more than once."""
+        return self.error_bound is not None
 
     def before_trace(self, converter: Any, ann: nn.Module) -> nn.Module:
         """Convert a copy in evaluation mode: the source network stays untouched."""
@@ -106,6 +126,7 @@ class SpikePackRecipe(FXConversionRecipe):
                 "them."
             )
         self._report = ConversionReport(self.parameters.time_steps, self.calibrator)
+        self._window = self.parameters
         model = canonicalize(fx_model)
         self._report.folded_batchnorms = fold_batchnorm(model)
         rectify_before_pooling(model, RECTIFIERS)
@@ -138,20 +159,39 @@ class SpikePackRecipe(FXConversionRecipe):
             shapes_of(fx_model, batch, "SpikePackRecipe")
         if not self._shapes:
             raise DtypeError("SpikePackRecipe: the calibration data is empty; pass at least one batch.")
+        self._decide(fx_model, converter.device)
         return fx_model
+
+    def _decide(self, model: fx.GraphModule, device: Any) -> None:
+        """Sites of the future nodes, with their T and thresholds."""
+        at = [node for node in model.graph.nodes if isinstance(module_of(model, node), Observer)]
+        sites = [Site(model, node, self.parameters.time_steps, self.parameters.rounding) for node in at]
+        assign_time_steps(self.time_steps, sites)
+
+        def batches() -> Iterator[Tensor]:
+            return (x for x in (first_tensor(data).to(device) for data in self.dataloader) if x.numel())
+
+        if self._rereads:
+            network = CodedNetwork(model, sites, batches)
+            if self.error_bound is not None:
+                choose_time_steps(network, self.error_bound, self.progress)
+            self._report.output_error = network.error()
+        # Sites may all have fewer digits than the search or the mapping's rest began with.
+        window = max((site.time_steps for site in sites), default=self.parameters.time_steps)
+        self._window = dataclasses.replace(self.parameters, time_steps=window)
+        self._report.time_steps = window
+        self._sites = sites
 
     def replace(self, converter: Any, fx_model: fx.GraphModule) -> fx.GraphModule:
         """Nodes for observers, amplitudes into the weights, delays into skip branches."""
         firing: dict[fx.Node, Tensor] = {}
-        for node in list(fx_model.graph.nodes):
-            observer = module_of(fx_model, node)
-            if isinstance(observer, Observer):
-                firing[node] = self._node_for(fx_model, node, observer)
-        exact_max_pools(fx_model, (SpikePackNode,), self.parameters)
+        for site in self._sites:
+            firing[site.node] = self._node_for(fx_model, site)
+        exact_max_pools(fx_model, (SpikePackNode,), self._window)
         self._count_synapses(fx_model)
         fx_model.delete_all_unused_submodules()
         fold_amplitudes(fx_model, firing, self._shapes)
-        balance_branches(fx_model, self.parameters)
+        balance_branches(fx_model, self._window)
         return fx_model.to(converter.device)
 
     def finalize(self, converter: Any, fx_model: fx.GraphModule) -> fx.GraphModule:
@@ -163,17 +203,11 @@ class SpikePackRecipe(FXConversionRecipe):
 
     # -- steps of replace ---------------------------------------------------------------------------
 
-    def _node_for(self, model: fx.GraphModule, node: fx.Node, observer: Observer) -> Tensor:
+    def _node_for(self, model: fx.GraphModule, site: Site) -> Tensor:
         """Put the SpikePack node in the observer's place; returns its amplitude."""
+        node, parameters, theta = site.node, site.parameters, site.theta
         source = node_input(node)
-        parameters = NeuronParameters(
-            self.parameters.time_steps, signed=observer.negative, rounding=self.parameters.rounding
-        )
-        theta = observer.threshold(parameters)
-        cap = module_of(model, source)
-        if isinstance(cap, nn.ReLU6):
-            theta = theta.clamp(max=6.0)
-        error, saturation = observer.coding_error(theta, parameters)
+        error, saturation = site.observer.coding_error(theta, parameters)
         spread = (float(theta.min()), float(theta.mean()), float(theta.max()))
         model.add_submodule(
             str(node.target),
@@ -182,13 +216,12 @@ class SpikePackRecipe(FXConversionRecipe):
                 rounding=parameters.rounding, form="packed",
             ),
         )  # fmt: skip
-        stands_for = str(source.target) if source.op == "call_module" else source.name
-        if isinstance(cap, RECTIFIERS):
+        if isinstance(module_of(model, source), RECTIFIERS):
             node.args = source.args[:1]
             model.graph.erase_node(source)
         self._report.layers.append(
             NodeEntry(
-                str(node.target), stands_for, parameters.time_steps, parameters.signed, theta.numel(),
+                str(node.target), site.stands_for, parameters.time_steps, parameters.signed, theta.numel(),
                 spread, error, saturation,
             )
         )  # fmt: skip
