@@ -20,6 +20,7 @@ __all__ = ["BENCHMARKS", "HELP", "add_arguments", "run"]
 
 HELP = "measure speed and memory, in pairs within one run"
 BENCHMARKS = {
+    "coverage": "every torchvision model through convert: coverage and output error",
     "neuron": "the packed node against SpikingJelly's IF and LIF nodes",
     "network": "SEW-ResNet-18, packed against LIF multi-step and the ANN",
 }
