@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .calibration import CALIBRATORS
 from .convert import convert
+from .improve import IMPROVERS
 from .quantized import QuantizedReport, SpikePackQuantizedRecipe
 from .quantizers import QUANTIZERS, LSQActivation, QCFSActivation, QuantizerSpec
 from .report import ConversionReport
@@ -12,6 +13,7 @@ from .tree import ModuleReport, SpikePackModuleRecipe, SpikePackNetwork, Synapse
 
 __all__ = [
     "CALIBRATORS",
+    "IMPROVERS",
     "QUANTIZERS",
     "ConversionReport",
     "LSQActivation",

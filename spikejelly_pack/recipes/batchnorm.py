@@ -11,9 +11,15 @@ from ..spec.errors import UnsupportedError
 from .graph import module_of, node_input
 from .signals import SYNAPSES, TRANSPOSED
 
-__all__ = ["fold_batchnorm"]
+__all__ = ["fold_batchnorm", "normalized_synapses"]
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def normalized_synapses(model: fx.GraphModule) -> list[str]:
+    """Paths of what the BatchNorms of a canonical graph read: the synapses they will be folded into."""
+    norms = [node for node in model.graph.nodes if isinstance(module_of(model, node), _NORMS)]
+    return [str(node_input(node).target) for node in norms]
 
 
 def fold_batchnorm(model: fx.GraphModule) -> list[str]:

@@ -51,6 +51,7 @@ class ConversionReport:
         time_steps: T of the window, the largest of the layers'.
         output_error: ``||y_coded - y|| / ||y||`` of the outputs on the calibration data; None unless a search
             or an improver measured it.
+        improved: Improvers that ran.
     """
 
     time_steps: int
@@ -58,6 +59,7 @@ class ConversionReport:
     folded_batchnorms: list[str] = field(default_factory=list)
     layers: list[NodeEntry] = field(default_factory=list)
     synapses: list[SynapseEntry] = field(default_factory=list)
+    improved: list[str] = field(default_factory=list)
     output_error: float | None = None
 
     @property

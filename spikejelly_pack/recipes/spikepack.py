@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,12 +16,14 @@ from tqdm import tqdm
 from ..neuron import SpikePackNode
 from ..spec.errors import DtypeError, ParameterError, ShapeError, UnsupportedError
 from ..spec.parameters import NeuronParameters
-from .batchnorm import fold_batchnorm
-from .calibration import make_calibrator
+from .batchnorm import fold_batchnorm, normalized_synapses
+from .calibration import Calibrator, make_calibrator
+from .calibration.divergence import DivergenceCalibrator, minimize_divergence
 from .canonical import canonicalize
 from .coded import CodedNetwork, Site
 from .delays import balance_branches
 from .graph import module_of, node_input
+from .improve import IMPROVERS, check_improvers
 from .observer import Observer
 from .placement import RECTIFIERS, insert_observers
 from .pooling import exact_max_pools, rectify_before_pooling
@@ -47,7 +49,8 @@ class SpikePackRecipe(FXConversionRecipe):
         time_steps: T of every node, 1..16; or T per layer, ``{"path": T, ..., "*": T of the others}``, by the
             node's path or that of what it stands for in ``report.layers``; or ``"auto"``: chosen under
             ``error_bound``. A network of different T runs in packed and integer form.
-        calibrator: ``"mse"``, ``"max"``, ``"percentile"`` or a percentile such as ``"99.9%"``.
+        calibrator: ``"mse"``, ``"max"``, ``"percentile"``, a percentile such as ``"99.9%"``, or
+            ``"divergence"`` (of the logits; searches).
         channel_wise: One threshold per channel instead of one per tensor.
         rounding: ``"round_half_up"`` or ``"floor"``.
         encode_input: Put a node (signed if the data is) at the network's input as well; without it
@@ -55,6 +58,8 @@ class SpikePackRecipe(FXConversionRecipe):
         progress: Show a progress bar while calibrating.
         error_bound: For ``time_steps="auto"``: largest relative error of the outputs on the calibration data,
             dimensionless. Such a search reads the data many times over.
+        improve: Improvers, names from ``IMPROVERS``: ``"equalization"``, ``"batchnorm"``,
+            ``"bias_correction"``.
 
     Raises:
         ParameterError: A parameter is outside its range.
@@ -72,6 +77,7 @@ class SpikePackRecipe(FXConversionRecipe):
         encode_input: bool = True,
         progress: bool = True,
         error_bound: float | None = None,
+        improve: Sequence[str] = (),
     ) -> None:
         self.dataloader = dataloader
         self.time_steps, self.error_bound = time_steps, error_bound
@@ -81,7 +87,11 @@ class SpikePackRecipe(FXConversionRecipe):
         self.channel_wise = bool(channel_wise)
         self.encode_input = bool(encode_input)
         self.progress = bool(progress)
-        make_calibrator(calibrator, self.channel_wise)
+        self.improve = check_improvers(improve)
+        self._divergence = isinstance(self._make_calibrator(), DivergenceCalibrator)
+
+    def _make_calibrator(self) -> Calibrator:
+        return make_calibrator(self.calibrator, self.channel_wise, search=True)
 
     # -- SpikingJelly's conversion steps ------------------------------------------------------------
 
@@ -102,7 +112,7 @@ class SpikePackRecipe(FXConversionRecipe):
     @property
     def _rereads(self) -> bool:
         """Whether the calibration data is read more than once."""
-        return self.error_bound is not None
+        return self.error_bound is not None or self._divergence or bool(self.improve)
 
     def before_trace(self, converter: Any, ann: nn.Module) -> nn.Module:
         """Convert a copy in evaluation mode: the source network stays untouched."""
@@ -128,15 +138,19 @@ class SpikePackRecipe(FXConversionRecipe):
         self._report = ConversionReport(self.parameters.time_steps, self.calibrator)
         self._window = self.parameters
         model = canonicalize(fx_model)
+        self._normalized = normalized_synapses(model)
         self._report.folded_batchnorms = fold_batchnorm(model)
         rectify_before_pooling(model, RECTIFIERS)
+        for name in self.improve:
+            if (prepare := IMPROVERS[name].prepare) is not None:
+                prepare(model)
         return model
 
     def insert_observers(self, converter: Any, fx_model: fx.GraphModule) -> fx.GraphModule:
         """Observers wherever a node will stand."""
 
         def make(path: str, unsigned: bool) -> Observer:
-            return Observer(path, make_calibrator(self.calibrator, self.channel_wise), unsigned)
+            return Observer(path, self._make_calibrator(), unsigned)
 
         modules = list(fx_model.modules())
         if not any(isinstance(module, (*RECTIFIERS, *SYNAPSES)) for module in modules):
@@ -175,6 +189,12 @@ class SpikePackRecipe(FXConversionRecipe):
             network = CodedNetwork(model, sites, batches)
             if self.error_bound is not None:
                 choose_time_steps(network, self.error_bound, self.progress)
+            if self._divergence:
+                minimize_divergence(network, self.progress)
+            for name in self.improve:
+                if (repair := IMPROVERS[name].repair) is not None:
+                    repair(network, self._normalized, self.progress)
+            self._report.improved = self.improve
             self._report.output_error = network.error()
         # Sites may all have fewer digits than the search or the mapping's rest began with.
         window = max((site.time_steps for site in sites), default=self.parameters.time_steps)

@@ -82,9 +82,7 @@ def test_serial_float_form_is_refused(make: Any, convert: Any, images: Tensor) -
     snn = convert(make("mlp"), images, time_steps={"*": 4, "3": 2})
     with torch.no_grad():
         before = snn(images)
-        with pytest.raises(
-            UnsupportedError, match=r"share time_steps in serial form, got 4 at '\w+'"
-        ):
+        with pytest.raises(UnsupportedError, match=r"share time_steps in serial form, got 4 at '\w+'"):
             set_form(snn, "serial")
         assert torch.equal(snn(images), before)
     assert {m.form for m in snn.modules() if isinstance(m, SpikePackNode)} == {"packed"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ...spec.errors import ParameterError
 from .base import Calibrator
+from .divergence import DivergenceCalibrator
 from .maximum import MaximumCalibrator
 from .mse import SquaredErrorCalibrator
 from .percentile import PercentileCalibrator
@@ -17,14 +18,20 @@ CALIBRATORS: dict[str, type[Calibrator]] = {
     "max": MaximumCalibrator,
     "percentile": PercentileCalibrator,
     "mse": SquaredErrorCalibrator,
+    "divergence": DivergenceCalibrator,
 }
 
 
-def make_calibrator(name: str, channel_wise: bool) -> Calibrator:
-    """A fresh calibrator from ``"max"``, ``"mse"``, ``"percentile"`` or a percentile such as ``"99.9%"``.
+def make_calibrator(name: str, channel_wise: bool, search: bool = False) -> Calibrator:
+    """A fresh calibrator from a name in :data:`CALIBRATORS` or a percentile such as ``"99.9%"``.
+
+    Args:
+        name: Which.
+        channel_wise: As in :class:`.Calibrator`.
+        search: Whether the caller finishes the thresholds of one with ``needs_search``.
 
     Raises:
-        ParameterError: The name is not registered or the percentile is outside (0, 100].
+        ParameterError: The name is not registered, the percentile is outside (0, 100], or it needs a search.
     """
     if isinstance(name, str) and name.endswith("%"):
         return PercentileCalibrator(channel_wise, percentile=name[:-1])
@@ -33,5 +40,10 @@ def make_calibrator(name: str, channel_wise: bool) -> Calibrator:
             f"SpikePackRecipe: calibrator must be one of {sorted(CALIBRATORS)} or a percentile such as "
             "'99.9%', "
             f"got {name!r}; choose one of these."
+        )
+    if CALIBRATORS[name].needs_search and not search:
+        raise ParameterError(
+            f"calibrator {name!r}: a search over the running network must finish it, got a recipe without "
+            "one; use SpikePackRecipe (networks that torch.fx traces), or 'mse'."
         )
     return CALIBRATORS[name](channel_wise)

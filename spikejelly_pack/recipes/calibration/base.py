@@ -24,7 +24,12 @@ class Calibrator(ABC):
 
     Args:
         channel_wise: One threshold per channel (axis 1) instead of one per tensor.
+
+    Attributes:
+        needs_search: Whether a recipe must run the network to finish the thresholds.
     """
+
+    needs_search = False
 
     def __init__(self, channel_wise: bool) -> None:
         self.channel_wise = channel_wise
