@@ -10,6 +10,7 @@ import numpy as np
 from ..spec.errors import UnsupportedError
 from ..spec.graph import OPS, Add, Concat, Flatten, Input, Network, Neuron, Op, Readout, Shape
 from ..spec.parameters import NeuronParameters
+from .grid import exact_population, exact_readout
 from .pooling import unpool
 from .quantize import Quantized, quantize_population, quantize_readout
 from .values import Analog, Branch, Current, FloatArray, Pooled, Spikes, Value
@@ -50,9 +51,11 @@ class IntegerBuilder:
         weight_bits: Declared width of convolution, linear and pooling weights.
         skip_bits: Declared width of identity synapses.
         state_bits: Declared width of every membrane register.
+        exact: Keep the integers of quantized weights and prove every decision, or refuse.
     """
 
-    def __init__(self, weight_bits: int, skip_bits: int, state_bits: int) -> None:
+    def __init__(self, weight_bits: int, skip_bits: int, state_bits: int, exact: bool = False) -> None:
+        self.exact = exact
         self.bits = {"scale": skip_bits}
         self.weight_bits, self.state_bits = weight_bits, state_bits
         self.ops: list[Op] = []
@@ -164,14 +167,11 @@ class IntegerBuilder:
         """
         check_exportable(name, parameters)
         unit = _lsb(theta, parameters, current.shape)
-        quantized = quantize_population(
-            name,
-            current.branches,
-            self._bits(current),
-            current.bias,
-            unit,
-            parameters.time_steps,
-            self.state_bits,
+        received = name, current.branches, self._bits(current), current.bias, unit
+        quantized = (
+            exact_population(*received, parameters, self.state_bits)
+            if self.exact
+            else quantize_population(*received, parameters.time_steps, self.state_bits)
         )
         source = self._emit(
             Neuron.kind, name, (self._synapses(name, current, quantized),), threshold=quantized.threshold,
@@ -183,9 +183,8 @@ class IntegerBuilder:
 
     def readout(self, name: str, current: Current) -> None:
         """An output: membranes that never fire."""
-        quantized = quantize_readout(
-            name, current.branches, self._bits(current), current.bias, self.state_bits
-        )
+        quantize = exact_readout if self.exact else quantize_readout
+        quantized = quantize(name, current.branches, self._bits(current), current.bias, self.state_bits)
         source = self._synapses(name, current, quantized)
         self._emit(
             Readout.kind,

@@ -26,7 +26,13 @@ __all__ = ["build_integer", "export"]
 
 
 def build_integer(
-    snn: nn.Module, example_input: Tensor, *, weight_bits: int = 8, skip_bits: int = 16, state_bits: int = 24
+    snn: nn.Module,
+    example_input: Tensor,
+    *,
+    weight_bits: int = 8,
+    skip_bits: int = 16,
+    state_bits: int = 24,
+    exact: bool = False,
 ) -> Network:
     """The integer form of a SpikePack network, branches balanced, accumulators proven to fit.
 
@@ -37,9 +43,11 @@ def build_integer(
         weight_bits: Width of convolution, linear and pooling weights, sign included, 2..16.
         skip_bits: Width of skip connections' identity weights, 2..16.
         state_bits: Width of membrane registers, 8..32.
+        exact: For networks with quantized weights: keep their integers, and choose thresholds and biases that
+            provably give the codes of real arithmetic. Where the widths hold no such form, an error.
 
     Raises:
-        UnsupportedError: A layer has no integer form; the message names it.
+        UnsupportedError: A layer has no integer form, or with ``exact`` no exact one; the message names it.
         BoundError: A channel does not fit the widths even at the smallest threshold.
         ParameterError: A width is outside its range.
         ShapeError, DtypeError: The example input is unusable.
@@ -53,7 +61,7 @@ def build_integer(
     check_state_bits("export", state_bits)
     _check_example(example_input)
     model = canonical_graph(snn, example_input)
-    builder = IntegerBuilder(weight_bits, skip_bits, state_bits)
+    builder = IntegerBuilder(weight_bits, skip_bits, state_bits, bool(exact))
     _Walk(model, builder, tuple(example_input.shape[1:])).run()
     network = builder.network(_provenance())
     check_bounds(network)
@@ -149,6 +157,7 @@ def export(
     weight_bits: int = 8,
     skip_bits: int = 16,
     state_bits: int = 24,
+    exact: bool = False,
 ) -> Network:
     """Write the integer form of a network to an exchange file; returns it.
 
@@ -160,6 +169,7 @@ def export(
         weight_bits: As there.
         skip_bits: As there.
         state_bits: As there.
+        exact: As there.
 
     Raises:
         As :func:`build_integer`, and OutputError if the file cannot be written.
@@ -167,7 +177,7 @@ def export(
     if isinstance(golden, bool) or not isinstance(golden, int) or golden < 0:
         raise ParameterError(f"export: golden must be an integer >= 0, got {golden!r}; 4 samples are usual.")
     network = build_integer(
-        snn, example_input, weight_bits=weight_bits, skip_bits=skip_bits, state_bits=state_bits
+        snn, example_input, weight_bits=weight_bits, skip_bits=skip_bits, state_bits=state_bits, exact=exact
     )
     (entry,) = network.inputs
     samples = encode(entry, example_input[:golden].detach().cpu().to(torch.float32).numpy())

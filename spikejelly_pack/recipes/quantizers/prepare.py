@@ -134,7 +134,9 @@ def _bake_parametrizations(module: nn.Module) -> None:
     """
     if not parametrize.is_parametrized(module):
         return
-    names = [str(name) for name in module._modules["parametrizations"].keys()]  # type: ignore[union-attr,operator]
+    computed = module._modules["parametrizations"]
+    assert isinstance(computed, nn.ModuleDict)
+    names = [str(name) for name in computed]
     with torch.no_grad():
         values = {name: getattr(module, name).detach().clone() for name in names}
     del module._modules["parametrizations"]
