@@ -31,6 +31,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "recipes": TORCH_SIDE,
     "integer": TORCH_SIDE,
     "data": TORCH_SIDE,
+    "tasks": TORCH_SIDE,
     "cli": TORCH_SIDE,
     "examples": TORCH_SIDE,
     "lava_bridge": TORCH_SIDE,

@@ -23,6 +23,8 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS: dict[str, str] = {
     "demo": "spikejelly_pack.cli.demo",
+    "convert": "spikejelly_pack.cli.convert",
+    "evaluate": "spikejelly_pack.cli.evaluate",
     "export": "spikejelly_pack.cli.export",
     "simulate": "spikejelly_pack.cli.simulate",
     "bench": "spikejelly_pack.cli.bench",

@@ -14,7 +14,7 @@ from ..spec.atomic import replacing, write_text
 from ..spec.errors import ParameterError
 from .scenes import Scene, SceneGenerator
 
-__all__ = ["run_lengths", "write_coco", "write_image_folder"]
+__all__ = ["coco_content", "run_lengths", "write_coco", "write_image_folder"]
 
 
 def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
@@ -44,9 +44,18 @@ def write_coco(
         ParameterError: The length is not positive.
         OutputError: The folder cannot be written.
     """
+    content = coco_content(generator, split, length)
+    root = Path(folder)
+    for index, entry in enumerate(content["images"]):
+        _write_image(root / "images" / entry["file_name"], generator.scene(split, index).image)
+    write_text(root / "annotations.json", json.dumps(content))
+    return root / "images", root / "annotations.json"
+
+
+def coco_content(generator: SceneGenerator, split: str, length: int) -> dict[str, Any]:
+    """The annotations of ``length`` scenes as the content of a COCO file; image ids count from 1."""
     if length < 1:
         raise ParameterError(f"write_coco: length must be positive, got {length}; raise it.")
-    root = Path(folder)
     content: dict[str, Any] = {
         "info": {"description": f"generated scenes, split {split}, seed {generator.seed}"},
         "images": [],
@@ -55,14 +64,12 @@ def write_coco(
     }
     for index in range(length):
         scene = generator.scene(split, index)
-        name = f"{index:06d}.png"
-        _write_image(root / "images" / name, scene.image)
         height, width = scene.image.shape[:2]
+        name = f"{index:06d}.png"
         content["images"].append({"id": index + 1, "file_name": name, "height": height, "width": width})
         first = len(content["annotations"]) + 1
         content["annotations"] += _annotations(scene, index + 1, first)
-    write_text(root / "annotations.json", json.dumps(content))
-    return root / "images", root / "annotations.json"
+    return content
 
 
 def _annotations(scene: Scene, image: int, first: int) -> list[dict[str, Any]]:
