@@ -22,6 +22,7 @@ HELP = "measure speed and memory, in pairs within one run"
 BENCHMARKS = {
     "coverage": "every torchvision model through convert: coverage and output error",
     "neuron": "the packed node against SpikingJelly's IF and LIF nodes",
+    "tasks": "accuracy, mAP and mIoU before and after conversion, trained here",
     "network": "SEW-ResNet-18, packed against LIF multi-step and the ANN",
 }
 
