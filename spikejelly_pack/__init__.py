@@ -37,6 +37,7 @@ EXPORTS: dict[str, str] = {
     "decode_output": "spikejelly_pack.functional",
     "digit_view": "spikejelly_pack.layer",
     "export": "spikejelly_pack.integer",
+    "finetune": "spikejelly_pack.recipes",
     "latency": "spikejelly_pack.layer",
     "set_form": "spikejelly_pack.neuron",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .calibration import CALIBRATORS
 from .convert import convert
+from .finetune import FinetuneEpoch, finetune
 from .improve import IMPROVERS
 from .quantized import QuantizedReport, SpikePackQuantizedRecipe
 from .quantizers import QUANTIZERS, LSQActivation, QCFSActivation, QuantizerSpec
@@ -16,6 +17,7 @@ __all__ = [
     "IMPROVERS",
     "QUANTIZERS",
     "ConversionReport",
+    "FinetuneEpoch",
     "LSQActivation",
     "ModuleReport",
     "QCFSActivation",
@@ -27,4 +29,5 @@ __all__ = [
     "SpikePackRecipe",
     "SynapseRule",
     "convert",
+    "finetune",
 ]

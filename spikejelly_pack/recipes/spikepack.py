@@ -261,7 +261,7 @@ class SpikePackRecipe(FXConversionRecipe):
             self._report.synapses.append(SynapseEntry(str(node.target), kind, macs, on_spikes))
 
 
-def first_tensor(data: Any) -> Tensor:
+def first_tensor(data: Any, owner: str = "SpikePackRecipe") -> Tensor:
     """The input tensor of a calibration batch: the batch itself, or the first tensor in it.
 
     Raises:
@@ -273,13 +273,11 @@ def first_tensor(data: Any) -> Tensor:
     if not isinstance(data, Tensor) or not data.is_floating_point():
         got = data.dtype if isinstance(data, Tensor) else type(data).__name__
         raise DtypeError(
-            f"SpikePackRecipe: a calibration batch must hold a floating point tensor first, got {got}; "
+            f"{owner}: a batch must hold a floating point tensor first, got {got}; "
             "convert the data as the network takes it."
         )
     if not data.dim():
-        raise ShapeError(
-            "SpikePackRecipe: calibration batches must be [N, *], got a scalar; add the batch axis."
-        )
+        raise ShapeError(f"{owner}: batches must be [N, *], got a scalar; add the batch axis.")
     return data
 
 
