@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import importlib.util
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..spec.errors import DtypeError, ParameterError, ShapeError, SpikePackError
+from ..spec.errors import DtypeError, ParameterError, ShapeError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["HELP", "add_arguments", "load_data", "load_model", "run"]
+__all__ = ["HELP", "add_arguments", "load_data", "run"]
 
 HELP = "write the integer form of a model to an exchange file (.spk)"
 
@@ -26,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="FILE.py:FUNCTION or package.module:FUNCTION that returns the trained nn.Module",
+        help="FILE.py:FUNCTION, package.module:FUNCTION (returns the trained module) or torchvision:NAME",
     )
     parser.add_argument(
         "--data", required=True, metavar="FILE", help="inputs [N, *] as .npy (calibration and golden samples)"
@@ -51,48 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state-bits", type=int, default=24, metavar="B", help="width of a membrane, 8..32 (default: 24)"
     )
-
-
-def load_model(reference: str) -> nn.Module:
-    """Call the function ``reference`` names and return its module.
-
-    Raises:
-        ParameterError: It cannot be found or does not return a module.
-    """
-    from torch import nn
-
-    place, _, name = reference.rpartition(":")
-    if not place or not name:
-        raise ParameterError(
-            f"export: MODEL must be FILE.py:FUNCTION or package.module:FUNCTION, got {reference!r}."
-        )
-    try:
-        module = _module_at(place)
-        result = getattr(module, name)
-        result = result if isinstance(result, nn.Module) else result()
-    except SpikePackError:
-        raise
-    except Exception as error:
-        raise ParameterError(
-            f"export: MODEL {reference!r} must be importable and callable, got {type(error).__name__}: "
-            f"{error}; check the path and the function's name."
-        ) from error
-    if not isinstance(result, nn.Module):
-        raise ParameterError(f"export: {reference!r} must return an nn.Module, got {type(result).__name__}.")
-    return result
-
-
-def _module_at(place: str) -> Any:
-    if not place.endswith(".py"):
-        sys.path.insert(0, str(Path.cwd()))
-        return importlib.import_module(place)
-    spec = importlib.util.spec_from_file_location(Path(place).stem, place)
-    if spec is None or spec.loader is None or not Path(place).is_file():
-        raise ParameterError(f"export: MODEL file must exist, got {place!r}; check the path.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def load_data(path: str) -> Tensor:
@@ -144,10 +98,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ..recipes import SpikePackRecipe
     from ..spec.atomic import check_writable
     from ..spec.bounds import accumulator_bounds
+    from ..tasks.models import build_model
 
     check_writable(args.out)
     data = load_data(args.data)
-    model = load_model(args.model)
+    model = build_model(args.model)
     if args.weights:
         _load_weights(model, args.weights)
     converted = not any(isinstance(module, SpikePackNode) for module in model.modules())

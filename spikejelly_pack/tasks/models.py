@@ -80,7 +80,7 @@ def build_model(reference: str, options: dict[str, Any] | None = None) -> nn.Mod
     place, _, name = reference.rpartition(":")
     if not place or not name:
         raise ParameterError(
-            "--model must be torchvision:NAME, FILE.py:FUNCTION or package.module:FUNCTION, got "
+            "model: must be torchvision:NAME, FILE.py:FUNCTION or package.module:FUNCTION, got "
             f"{reference!r}."
         )
     try:
@@ -90,12 +90,12 @@ def build_model(reference: str, options: dict[str, Any] | None = None) -> nn.Mod
         raise
     except Exception as error:
         raise ParameterError(
-            f"--model {reference!r} must be importable and callable, got {type(error).__name__}: {error}; "
+            f"model {reference!r}: must be importable and callable, got {type(error).__name__}: {error}; "
             "check "
             "the path and the function's name."
         ) from error
     if not isinstance(made, nn.Module):
-        raise ParameterError(f"--model {reference!r} must return an nn.Module, got {type(made).__name__}.")
+        raise ParameterError(f"model {reference!r}: must return an nn.Module, got {type(made).__name__}.")
     return made.eval()
 
 
@@ -106,7 +106,7 @@ def _module_at(place: str) -> Any:
         return importlib.import_module(place)
     spec = importlib.util.spec_from_file_location(Path(place).stem, place)
     if spec is None or spec.loader is None or not Path(place).is_file():
-        raise ParameterError(f"--model: the file must exist, got {place!r}; check the path.")
+        raise ParameterError(f"model: the file must exist, got {place!r}; check the path.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -122,7 +122,7 @@ def _torchvision(name: str, options: dict[str, Any]) -> nn.Module:
         near = difflib.get_close_matches(name, models.list_models(), 3)
         known = "torchvision.models.list_models() has them."
         hint = f"did you mean {' or '.join(near)}?" if near else known
-        raise ParameterError(f"--model: torchvision must know the model, got {name!r}; {hint}")
+        raise ParameterError(f"model: torchvision must know the model, got {name!r}; {hint}")
     arguments: dict[str, Any] = {"weights": None}
     if name in models.list_models(models.detection) or name in models.list_models(models.segmentation):
         arguments["weights_backbone"] = None
