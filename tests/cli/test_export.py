@@ -97,7 +97,7 @@ def test_weights_are_loaded(spikepack: Run, files: Path) -> None:
         ("model.py:build", "none.npy", (), "must be an .npy file of numbers"),
         ("model.py:build", "data.npy", ("--time-steps", "0"), "must be an integer in 1..16, got 0"),
         ("model.py:build", "data.npy", ("--weight-bits", "17"), "must be an integer in 2..16, got 17"),
-        ("model.py:build", "data.npy", ("--state-bits", "9"), "state_bits"),
+        ("model.py:build", "data.npy", ("--state-bits", "33"), "must be an integer in 8..32, got 33"),
         ("model.py:build", "data.npy", ("--calibrator", "best"), "calibrator must be one of"),
         ("model.py:build", "data.npy", ("--weights", "model.py"), "must be a state dict"),
     ],
