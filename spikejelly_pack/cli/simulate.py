@@ -10,7 +10,7 @@ import numpy as np
 
 import lava_bridge
 from spikejelly_pack.spec import exchange
-from spikejelly_pack.spec.atomic import replacing
+from spikejelly_pack.spec.atomic import check_writable, replacing
 from spikejelly_pack.spec.errors import DtypeError, ParameterError, RunError, ShapeError
 from spikejelly_pack.spec.execute import as_inputs, encode, run_packed
 from spikejelly_pack.spec.graph import Network
@@ -56,6 +56,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         SpikePackError: Bad input; :class:`RunError` when the run fails or Lava and the reference differ.
     """
     network = exchange.load(args.file)
+    if args.out:
+        check_writable(args.out)
     codes = _codes(network, args)
     result = lava_bridge.simulate(
         network,
@@ -82,7 +84,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.check:
         report["compared"] = _compare(network, codes, {**result.codes, **result.membranes})
         report["bit_exact"] = True
+    _print(report)
     return report
+
+
+def _print(report: dict[str, Any]) -> None:
+    print(
+        f"{report['samples']} samples in Lava {report['lava']} (engine {report['engine']}), "
+        f"{report['processes']} Processes, {report['steps']} time steps: "
+        f"{1e3 * report['seconds_per_sample']:.1f} ms per sample"
+    )
+    if "compared" in report:
+        print(f"equal to the integer reference in every value: {', '.join(report['compared'])}")
+    if "out" in report:
+        print(f"written: {report['out']}")
 
 
 def _codes(network: Network, args: argparse.Namespace) -> dict[str, Array]:
@@ -130,8 +145,9 @@ def _compare(network: Network, codes: dict[str, Array], values: dict[str, Array]
     """Names compared; raises where a single integer differs."""
     reference = run_packed(network, codes)
     for name, value in values.items():
-        differing = int((value != reference[name]).sum())
-        if differing or value.shape != reference[name].shape:
+        same_shape = value.shape == reference[name].shape
+        differing = int((value != reference[name]).sum()) if same_shape else value.size
+        if differing or not same_shape:
             raise RunError(
                 f"{network.ops[name].label}: Lava and the integer reference must agree, got {differing} of "
                 f"{value.size} values that differ; please report it with the file."

@@ -24,15 +24,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         OutputError: The folder cannot be created or written, or ``path`` cannot be replaced (a folder, say).
     """
     target = Path(path)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:32]}.", suffix=".part", dir=target.parent)
-        os.close(handle)
-    except FileExistsError:
-        raise _refused(target, "the folder must be writable", ValueError("a file of that name")) from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise _refused(target, "the folder must be writable", error) from None
-    temporary = Path(name)
+    temporary = _temporary_beside(target)
     try:
         yield temporary
         try:
@@ -49,10 +41,19 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     target = Path(path)
     if target.is_dir():
         raise OutputError(f"{target}: must be a file, got a folder; choose another output path.")
-    probe = target.with_name(f".{target.name[:32]}.probe")
-    with replacing(probe):
-        pass
-    probe.unlink(missing_ok=True)
+    _temporary_beside(target).unlink()
+
+
+def _temporary_beside(target: Path) -> Path:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:32]}.", suffix=".part", dir=target.parent)
+        os.close(handle)
+    except FileExistsError:
+        raise _refused(target, "the folder must be writable", ValueError("a file of that name")) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise _refused(target, "the folder must be writable", error) from None
+    return Path(name)
 
 
 def _refused(target: Path, requirement: str, error: Exception) -> OutputError:

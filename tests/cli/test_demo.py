@@ -52,7 +52,8 @@ def test_conversion_keeps_the_accuracy(demo: Demo) -> None:
 def test_figures_that_accuracy_does_not_show(demo: Demo) -> None:
     _, _, results = demo
     assert 0 < results["integer_logit_error"]["4"] < 0.1
-    # one LSB of float32 rounding in 2^4 levels: flips are rare, and the bound is loose by design
+    # Bounds derived from rounding stand in tests/layer and tests/recipes; this one only tells the same
+    # function from another, whose codes differ by per cents.
     assert 0 <= results["float_flip_rate"] < 1e-3
     assert set(results["integer_code_difference"]["4"]) == set(results["firing_rate"])
     assert all(0 < rate["digit"] <= rate["word"] <= 1 for rate in results["firing_rate"].values())
@@ -91,15 +92,18 @@ def test_refuses_time_steps_outside_the_range(spikepack: Run, refused: Refused, 
 def test_refuses_an_unwritable_folder(spikepack: Run, refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = spikepack("demo", "--out", str(tmp_path / "file"))
-    assert "the folder must be writable" in refused(done)
+    sentence = refused(done)
+    assert "the folder must be writable" in sentence
+    assert f"{tmp_path / 'file' / 'net.spk'}:" in sentence
 
 
 def test_a_missing_lava_environment_is_said_before_the_training(
     spikepack: Run, refused: Refused, tmp_path: Path
 ) -> None:
-    done = spikepack("demo", "--out", str(tmp_path), SPIKEPACK_LAVA_PYTHON="/nonexistent/python")
+    out = tmp_path / "out"
+    done = spikepack("demo", "--out", str(out), SPIKEPACK_LAVA_PYTHON="/nonexistent/python")
     sentence = refused(done)
     assert "needs a Python 3.10 with lava-nc" in sentence
     assert "/nonexistent/python" in sentence
     assert "tox run -e lava --notest" in sentence
-    assert list(tmp_path.iterdir()) == []
+    assert not out.exists()

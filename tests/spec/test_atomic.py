@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from spikejelly_pack.spec.atomic import replacing, write_bytes, write_text
+from spikejelly_pack.spec.atomic import check_writable, replacing, write_bytes, write_text
 from spikejelly_pack.spec.errors import OutputError
 
 
@@ -122,3 +122,18 @@ def test_the_longest_name_is_allowed(tmp_path: Path) -> None:
 def test_a_dangling_current_folder_is_refused() -> None:
     with pytest.raises(OutputError, match="must be"):
         write_bytes("", b"x")
+
+
+def test_a_target_is_checked_without_a_trace(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "file")
+    assert os.listdir(tmp_path / "new") == []
+    (tmp_path / "file").write_text("kept")
+    check_writable(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "kept"
+    with pytest.raises(OutputError, match="new: must be a file, got a folder; choose"):
+        check_writable(tmp_path / "new")
+    with pytest.raises(
+        OutputError, match=r"file/below: the folder must be writable, got a file of that name"
+    ):
+        check_writable(tmp_path / "file" / "below")
+    assert sorted(os.listdir(tmp_path)) == ["file", "new"]

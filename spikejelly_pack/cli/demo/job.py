@@ -45,10 +45,10 @@ def run_demo(time_steps: int, out: str, seed: int, fast: bool) -> dict[str, Any]
         EnvironmentMissingError: No Python 3.10 with Lava was found.
     """
     chosen = check_time_steps(time_steps, "demo")
+    _require_lava()
     folder = Path(out)
     for name in ("net.spk", "results.json", "report.html"):
         check_writable(folder / name)
-    _require_lava()
     results = Results(time_steps=chosen, seed=seed, versions=_versions())
     sweep = sorted({chosen, *([4] if fast else SWEEP)})
     data = digits.load()
