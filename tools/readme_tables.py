@@ -1,4 +1,4 @@
-"""Write the README's tables and picture from the stored results, so that no figure in it is typed by hand.
+"""Write the tables and the picture of the README and the docs from the stored results: no figure is typed.
 
 ``docs/results/NAME.json`` holds what ``spikepack demo`` and ``spikepack bench NAME --json`` measured. A table
 stands between ``<!-- results: NAME -->`` and ``<!-- end -->``.
@@ -35,6 +35,20 @@ def _demo_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _integer_table(results: dict[str, Any]) -> str:
+    lines = [
+        "| T | accuracy, float form | accuracy, integer form | logits error | first layer | last layer |",
+        "|---:|---:|---:|---:|---:|---:|",
+    ]
+    for t, error in sorted(results["integer_logit_error"].items(), key=lambda item: int(item[0])):
+        shares = list(results["integer_code_difference"][t].values())[1:]  # the encoder's codes are equal
+        accuracies = (results[name][t] for name in ("accuracy", "integer_accuracy"))
+        cells = [*(f"{100 * value:.2f} %" for value in accuracies), f"{error:.3f}"]
+        cells += [f"{100 * share:.1f} %" for share in (shares[0], shares[-1])]
+        lines.append(f"| {t} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _benchmark(name: str) -> Callable[[dict[str, Any]], str]:
     def table(results: dict[str, Any]) -> str:
         spec = importlib.util.spec_from_file_location(
@@ -52,9 +66,15 @@ def _benchmark(name: str) -> Callable[[dict[str, Any]], str]:
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "demo": _demo_table,
+    "integer": _integer_table,
     "neuron": _benchmark("neuron"),
     "network": _benchmark("network"),
 }
+
+
+# Tables of another file than their own name's, and the pages that hold tables.
+STORED = {"integer": "demo"}
+PAGES = ("README.md", "docs/conversion.md")
 
 
 def rendered(text: str) -> str:
@@ -62,27 +82,31 @@ def rendered(text: str) -> str:
 
     def block(found: re.Match[str]) -> str:
         name = found.group(1)
-        results = json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text("utf-8"))
+        stored = STORED.get(name, name)
+        results = json.loads((ROOT / "docs" / "results" / f"{stored}.json").read_text("utf-8"))
         return f"<!-- results: {name} -->\n{TABLES[name](results)}\n<!-- end -->"
 
     return BLOCK.sub(block, text)
 
 
 def main(arguments: list[str]) -> int:
-    """Write or check README.md; returns the exit code."""
-    path = ROOT / "README.md"
-    old = path.read_text("utf-8")
-    new = rendered(old)
-    if arguments == ["--check"]:
-        if new != old:
+    """Write or check the pages; returns the exit code."""
+    stale = False
+    for page in PAGES:
+        path = ROOT / page
+        old = path.read_text("utf-8")
+        new = rendered(old)
+        if arguments != ["--check"]:
+            path.write_text(new, "utf-8")
+        elif new != old:
+            stale = True
             print(
-                "README.md: its tables differ from docs/results; run python tools/readme_tables.py",
+                f"{page}: its tables differ from docs/results; run python tools/readme_tables.py",
                 file=sys.stderr,
             )
-        return int(new != old)
-    path.write_text(new, "utf-8")
-    _draw_demo()
-    return 0
+    if arguments != ["--check"]:
+        _draw_demo()
+    return int(stale)
 
 
 def _draw_demo() -> None:
