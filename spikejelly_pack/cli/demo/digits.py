@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ...data import Split as Digits
+from ...data import digits as load
+
 __all__ = ["Digits", "ResidualNet", "load", "predictions", "train"]
-
-TEST_IMAGES = 450
-
-
-@dataclass(frozen=True)
-class Digits:
-    """A fixed stratified split of 1,797 real 8x8 images: ``[N, 1, 8, 8]`` in [0, 1], and their classes."""
-
-    train_images: Tensor
-    train_classes: Tensor
-    test_images: Tensor
-    test_classes: Tensor
-
-
-def load() -> Digits:
-    """Load the digits and split them the same way every time."""
-    pixels, targets = load_digits(return_X_y=True)
-    images = torch.tensor(np.asarray(pixels), dtype=torch.float32).view(-1, 1, 8, 8) / 16.0
-    classes = torch.tensor(np.asarray(targets))
-    first, second = train_test_split(
-        np.arange(len(classes)), test_size=TEST_IMAGES, stratify=targets, random_state=0
-    )
-    return Digits(images[first], classes[first], images[second], classes[second])
 
 
 class _Block(nn.Module):
@@ -79,14 +54,14 @@ def train(data: Digits, seed: int, epochs: int, batch: int = 64) -> ResidualNet:
         net = ResidualNet()
     chance = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(net.parameters(), lr=8e-3, weight_decay=5e-2)
-    rounds = len(data.train_images) // batch
+    rounds = len(data.train_inputs) // batch
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 8e-3, epochs * rounds)
     with tqdm(range(epochs), desc="training", unit="epoch", disable=None, leave=False) as bar:
         for epoch in bar:
             loss = torch.zeros(())
-            order = torch.randperm(len(data.train_images), generator=chance)
+            order = torch.randperm(len(data.train_inputs), generator=chance)
             for indices in order[: rounds * batch].view(rounds, batch):
-                images = data.train_images[indices]
+                images = data.train_inputs[indices]
                 if epoch < epochs - 3:
                     shift = torch.randint(-1, 2, (2,), generator=chance).tolist()
                     images = images.roll(shift, (2, 3))

@@ -54,8 +54,8 @@ def run_demo(time_steps: int, out: str, seed: int, fast: bool) -> dict[str, Any]
     data = digits.load()
     with results.timed("train"):
         net = digits.train(data, seed, epochs=6 if fast else 25)
-    results.test_images = len(data.test_images)
-    results.ann_accuracy = stages.accuracy(digits.predictions(net, data.test_images), data.test_classes)
+    results.test_images = len(data.test_inputs)
+    results.ann_accuracy = stages.accuracy(digits.predictions(net, data.test_inputs), data.test_classes)
     with results.timed("rate_coding"):
         rates = [4, 8] if fast else RATE_SWEEP
         results.rate_coding_accuracy = stages.rate_coding(net, data, rates, tuned=False)
@@ -95,22 +95,22 @@ def _one_time_steps(net: Any, data: digits.Digits, steps: int, folder: Path, res
     """Convert for one T, compare the forms of the float network, build and compare the integer one."""
     with results.timed("convert"):
         snn = stages.convert(net, data, steps)
-    logits = digits.predictions(snn, data.test_images)
+    logits = digits.predictions(snn, data.test_inputs)
     results.accuracy[steps] = stages.accuracy(logits, data.test_classes)
     with results.timed("float_forms"):
-        flips, agreement = stages.compare_forms(snn, data.test_images, steps)
+        flips, agreement = stages.compare_forms(snn, data.test_inputs, steps)
     results.float_flip_rates[steps], results.prediction_agreement[steps] = flips, agreement
     with results.timed("integer"):
         network, codes = stages.compare_integer(snn, data, steps, results)
     if steps == results.time_steps:
         results.firing_rate = stages.firing_rates(network, codes)
-        export(snn, folder / "net.spk", data.test_images)
+        export(snn, folder / "net.spk", data.test_inputs)
 
 
 def _from_file(path: Path, data: digits.Digits, results: Results, images: int) -> Picture:
     """Read the exchange file back, run it in Lava, compare the membranes with the reference."""
     network = exchange.load(path)
-    x = data.test_images[:images].numpy()
+    x = data.test_inputs[:images].numpy()
     with results.timed("lava"):
         run = lava_bridge.simulate(network, x, progress=True)
     (entry,) = network.inputs

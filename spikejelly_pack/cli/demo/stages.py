@@ -45,7 +45,7 @@ def accuracy(logits: Tensor, classes: Tensor) -> float:
 
 def convert(net: nn.Module, data: Digits, time_steps: int) -> nn.Module:
     """Convert with SpikePackRecipe through SpikingJelly's converter."""
-    recipe = SpikePackRecipe([data.train_images[:CALIBRATION_IMAGES]], time_steps=time_steps, progress=False)
+    recipe = SpikePackRecipe([data.train_inputs[:CALIBRATION_IMAGES]], time_steps=time_steps, progress=False)
     return ann2snn.Converter(recipe).convert(net)
 
 
@@ -55,7 +55,7 @@ def rate_coding(net: nn.Module, data: Digits, time_steps: list[int], tuned: bool
     ``tuned`` uses its strongest settings, thresholds per channel and membranes that start at half threshold.
     """
     recipe = ann2snn.RateCodingRecipe(
-        [data.train_images[:CALIBRATION_IMAGES]], mode="99.9%", channel_wise=tuned, half_threshold=tuned
+        [data.train_inputs[:CALIBRATION_IMAGES]], mode="99.9%", channel_wise=tuned, half_threshold=tuned
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -63,7 +63,7 @@ def rate_coding(net: nn.Module, data: Digits, time_steps: list[int], tuned: bool
     functional.reset_net(snn)
     result, total = {}, torch.zeros(())
     for step in range(1, max(time_steps) + 1):
-        total = total + predictions(snn, data.test_images)
+        total = total + predictions(snn, data.test_inputs)
         if step in time_steps:
             result[step] = accuracy(total, data.test_classes)
     return result
@@ -115,12 +115,12 @@ def compare_integer(
     snn: nn.Module, data: Digits, time_steps: int, results: Results
 ) -> tuple[Network, dict[str, Array]]:
     """Integer form against the float form with the same nodes, and against its own other executions."""
-    network = build_integer(snn, data.test_images[:2])
+    network = build_integer(snn, data.test_inputs[:2])
     (entry,) = network.inputs
-    codes = encode(entry, data.test_images.numpy())
+    codes = encode(entry, data.test_inputs.numpy())
     packed = run_packed(network, codes)
     with _codes_of(snn) as reference:
-        logits = predictions(snn, data.test_images)
+        logits = predictions(snn, data.test_inputs)
     integer = torch.from_numpy(outputs(network, packed)["output"])
     results.integer_accuracy[time_steps] = accuracy(integer, data.test_classes)
     results.integer_logit_error[time_steps] = float((integer - logits).norm() / logits.norm())
