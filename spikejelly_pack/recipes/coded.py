@@ -1,50 +1,50 @@
-"""A calibrated network before its nodes are built: it runs as the source or with every future node coding.
+"""A calibrated network before its nodes are final: it runs as the source or with every node coding.
 
-Searches over thresholds and time steps, and improvers, ask it what a choice would cost; nothing is built
-until they are done. With coding on it computes what the finished network computes in packed form.
+Searches over thresholds and time steps, and improvers, ask it what a choice would cost. There is one
+kind per route, see :class:`.CodedGraph` and :class:`.CodedTree`; what they share is here.
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor
 
 from ..spec.errors import UnsupportedError
 from ..spec.parameters import NeuronParameters
-from .graph import module_of, node_input
+from .moments import Moments
 from .observer import Observer
 
 __all__ = ["CodedNetwork", "Site", "float_outputs"]
-
-Batches = Callable[[], Iterator[Tensor]]
 
 
 class Site:
     """One future node: its observer and the choices made for it so far.
 
     Args:
-        model: Calibrated graph.
-        node: Graph node of the observer.
+        observer: What it saw.
+        names: Names a user may call it by, the most exact first.
         time_steps: T to start with.
         rounding: As in :class:`.SpikePackNode`.
+        cap: Largest threshold, or None.
 
     Attributes:
         scale: Factor on the calibrator's threshold, dimensionless.
-        stands_for: Path of the rectifier it replaces, or of the value it encodes.
     """
 
-    def __init__(self, model: fx.GraphModule, node: fx.Node, time_steps: int, rounding: str) -> None:
-        observer = module_of(model, node)
-        assert isinstance(observer, Observer)
-        self.node, self.observer = node, observer
-        source = node_input(node)
-        self.stands_for = str(source.target) if source.op == "call_module" else source.name
-        self._cap = 6.0 if isinstance(module_of(model, source), nn.ReLU6) else None
+    def __init__(
+        self,
+        observer: Observer,
+        names: tuple[str, ...],
+        time_steps: int,
+        rounding: str,
+        cap: float | None = None,
+    ) -> None:
+        self.observer, self.names, self._cap = observer, names, cap
         self._calibrated: dict[int, Tensor] = {}
         self.scale = 1.0
         self.parameters = NeuronParameters(time_steps, signed=observer.negative, rounding=rounding)
@@ -67,36 +67,60 @@ class Site:
         return theta if self._cap is None else theta.clamp(max=self._cap)
 
 
-class CodedNetwork:
+class CodedNetwork(ABC):
     """Source and coded network side by side.
 
     Args:
-        model: Canonical graph with calibrated observers.
-        sites: Its future nodes, in order.
-        batches: Yields the calibration inputs, from the beginning at every call.
+        sites: The future nodes, in the order in which they run.
+
+    Attributes:
+        synapses: Paths of the synaptic operations of constant weights, in the order in which they run.
+        normalized: Paths whose outputs a BatchNorm put to a mean and a variance, likewise.
     """
 
-    def __init__(self, model: fx.GraphModule, sites: list[Site], batches: Batches) -> None:
-        self.model, self.sites, self.batches = model, sites, batches
-        shared: dict[int, Any] = {id(site.observer): nn.Identity() for site in sites}
-        self.source = copy.deepcopy(model, shared)  # improvers change the weights of ``model`` only
+    synapses: list[str]
+    normalized: list[str]
 
-    @torch.no_grad()
-    def coded(self, x: Tensor) -> Any:
+    def __init__(self, sites: Sequence[Site]) -> None:
+        self.sites = list(sites)
+
+    @abstractmethod
+    def batches(self) -> Iterable[Any]:
+        """The calibration inputs, from the beginning at every call."""
+
+    @abstractmethod
+    def source(self, batch: Any) -> Any:
+        """Output of the source network."""
+
+    @abstractmethod
+    def coded(self, batch: Any) -> Any:
         """Output of the network with every site coding."""
-        try:
-            for site in self.sites:
-                site.observer.coding = (site.theta, site.parameters)
-            return self.model(x)
-        finally:
-            for site in self.sites:
-                site.observer.coding = None
+
+    @abstractmethod
+    def moments(self, paths: list[str], coded: bool) -> dict[str, Moments]:
+        """Moments of the outputs of ``paths`` over the data, in the coded network or in the source."""
+
+    @abstractmethod
+    def adjust(self, path: str, gain: Tensor, shift: Tensor) -> None:
+        """Let an operation of the coded network put out ``gain * y + shift`` per channel."""
 
     @torch.no_grad()
     def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Source and coded value of every floating point output of every batch."""
-        for x in self.batches():
-            yield from zip(float_outputs(self.source(x)), float_outputs(self.coded(x)), strict=True)
+        """Source and coded value of every floating point output of every batch.
+
+        Raises:
+            UnsupportedError: The two networks put out different numbers of values.
+        """
+        for batch in self.batches():
+            source, coded = float_outputs(self.source(batch)), float_outputs(self.coded(batch))
+            shapes = [[tuple(tensor.shape) for tensor in found] for found in (source, coded)]
+            if shapes[0] != shapes[1]:
+                raise UnsupportedError(
+                    "conversion: outputs of the source and of the coded network must have the same shapes to "
+                    f"be compared, got {shapes[0][:3]} and {shapes[1][:3]}; name the modules whose outputs "
+                    "count by compare=, such as compare=('head',) for a detector."
+                )
+            yield from zip(source, coded, strict=True)
 
     def error(self) -> float:
         """``||y_coded - y|| / ||y||`` of the outputs over all batches, dimensionless."""
@@ -106,7 +130,7 @@ class CodedNetwork:
             total += float(source.double().square().sum())
         if not total:
             raise UnsupportedError(
-                "SpikePackRecipe: the network's output must differ from zero on the calibration data for a "
+                "conversion: the network's output must differ from zero on the calibration data for a "
                 "search by relative error, got zeros; pass data that activates it."
             )
         return float((wrong / total) ** 0.5)
@@ -117,4 +141,5 @@ def float_outputs(output: Any) -> list[Tensor]:
     if isinstance(output, Tensor):
         return [output] if output.is_floating_point() else []
     parts = output.values() if isinstance(output, dict) else output
-    return [tensor for part in parts for tensor in float_outputs(part)]
+    nested = isinstance(parts, Iterable) and not isinstance(parts, str)
+    return [tensor for part in parts for tensor in float_outputs(part)] if nested else []

@@ -3,6 +3,10 @@
 A node with unit output stands for ``theta * d(s)``. The amplitude travels through what commutes with
 it (pooling, flattening, concatenation, upsampling) and is absorbed by the next synapse's weights; in
 front of a sum, another node or the output it becomes an identity synapse of its own.
+
+Nodes of different T share the window of the longest code here. A right-aligned code of T digits in a window
+of L stands for ``Q_T / Q_L`` of its value, in packed and serial form alike, so the amplitude is
+``theta Q_L / Q_T``: one factor in the weights, whatever the form.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from spikingjelly.activation_based import layer as sj
 from torch import Tensor, fx, nn
 
 from ..layer.synaptic_scale import ChannelConcat, SynapticScale
+from ..neuron import SpikePackNode
 from .graph import call_after, module_of
 from .signals import SYNAPSES, TRANSPOSED
 
@@ -23,13 +28,14 @@ __all__ = ["absorb", "fold_amplitudes"]
 def fold_amplitudes(
     model: fx.GraphModule, firing: dict[fx.Node, Tensor], shapes: dict[fx.Node, torch.Size]
 ) -> None:
-    """Fold in place.
+    """Fold in place; the nodes' common window becomes that of the longest code.
 
     Args:
         model: Canonical graph whose nodes emit unit amplitudes.
-        firing: What one unit of each firing node stands for, ``[]`` or ``[C]``.
+        firing: What the full code of each firing node stands for, ``[]`` or ``[C]``.
         shapes: Output shape ``[N, *]`` of every graph node in packed form.
     """
+    firing = _in_one_window(model, firing)
     amplitudes: dict[fx.Node, Tensor] = {}
     scales: dict[fx.Node, fx.Node] = {}
     for node in list(model.graph.nodes):
@@ -49,6 +55,16 @@ def fold_amplitudes(
             amplitudes[node] = firing[node]
     model.graph.lint()
     model.recompile()
+
+
+def _in_one_window(model: fx.GraphModule, firing: dict[fx.Node, Tensor]) -> dict[fx.Node, Tensor]:
+    """Give all nodes the window of the longest code; returns what one unit of each then stands for."""
+    nodes = {node: module_of(model, node) for node in firing}
+    spiking = {node: module for node, module in nodes.items() if isinstance(module, SpikePackNode)}
+    longest = max((module.window for module in spiking.values()), default=1)
+    for module in spiking.values():
+        module.window = longest
+    return {node: theta * spiking[node].window_gain for node, theta in firing.items()}
 
 
 def _behind(module: nn.Module, amplitude: Tensor, shape: torch.Size) -> Tensor:

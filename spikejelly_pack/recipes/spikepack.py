@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -14,16 +14,15 @@ from torch.fx.proxy import TraceError
 from tqdm import tqdm
 
 from ..neuron import SpikePackNode
-from ..spec.errors import DtypeError, ParameterError, ShapeError, UnsupportedError
+from ..spec.errors import DtypeError, ShapeError, UnsupportedError
 from ..spec.parameters import NeuronParameters
 from .batchnorm import fold_batchnorm, normalized_synapses
-from .calibration import Calibrator, make_calibrator
-from .calibration.divergence import DivergenceCalibrator, minimize_divergence
 from .canonical import canonicalize
-from .coded import CodedNetwork, Site
+from .choices import Choices
+from .coded_graph import CodedGraph, GraphSite
 from .delays import balance_branches
 from .graph import module_of, node_input
-from .improve import IMPROVERS, check_improvers
+from .improve import IMPROVERS
 from .observer import Observer
 from .placement import RECTIFIERS, insert_observers
 from .pooling import exact_max_pools, rectify_before_pooling
@@ -31,7 +30,7 @@ from .report import ConversionReport, NodeEntry, SynapseEntry
 from .scales import fold_amplitudes
 from .shapes import check_shapes, shapes_of
 from .signals import SYNAPSES, TRANSPOSED, Kind, kinds_of
-from .time_steps import TimeSteps, assign_time_steps, choose_time_steps, first_time_steps
+from .time_steps import TimeSteps
 
 __all__ = ["SpikePackRecipe"]
 
@@ -80,39 +79,17 @@ class SpikePackRecipe(FXConversionRecipe):
         improve: Sequence[str] = (),
     ) -> None:
         self.dataloader = dataloader
-        self.time_steps, self.error_bound = time_steps, error_bound
-        window = first_time_steps(time_steps, error_bound)
-        self.parameters = NeuronParameters(time_steps=window, rounding=rounding)
-        self.calibrator = calibrator
+        self.choices = Choices("SpikePackRecipe", time_steps, error_bound, calibrator, improve)
+        self.parameters = NeuronParameters(time_steps=self.choices.window, rounding=rounding)
         self.channel_wise = bool(channel_wise)
         self.encode_input = bool(encode_input)
         self.progress = bool(progress)
-        self.improve = check_improvers(improve)
-        self._divergence = isinstance(self._make_calibrator(), DivergenceCalibrator)
-
-    def _make_calibrator(self) -> Calibrator:
-        return make_calibrator(self.calibrator, self.channel_wise, search=True)
 
     # -- SpikingJelly's conversion steps ------------------------------------------------------------
 
     def validate(self, converter: Any) -> None:
         """Check what can be checked before tracing."""
-        data = self.dataloader
-        if not isinstance(data, Iterable) or isinstance(data, (Tensor, str, dict)):
-            raise ParameterError(
-                f"SpikePackRecipe: dataloader must yield batches, got {type(data).__name__}; "
-                "pass a DataLoader or a list of batches."
-            )
-        if self._rereads and isinstance(data, Iterator):
-            raise ParameterError(
-                "SpikePackRecipe: dataloader must yield its batches again for a search or an improver, got "
-                f"{type(data).__name__}; pass a DataLoader or a list of batches."
-            )
-
-    @property
-    def _rereads(self) -> bool:
-        """Whether the calibration data is read more than once."""
-        return self.error_bound is not None or self._divergence or bool(self.improve)
+        self.choices.check_data(self.dataloader)
 
     def before_trace(self, converter: Any, ann: nn.Module) -> nn.Module:
         """Convert a copy in evaluation mode: the source network stays untouched."""
@@ -135,13 +112,13 @@ class SpikePackRecipe(FXConversionRecipe):
                 f"SpikePackRecipe: the network must have one input, got {inputs}; convert the part behind "
                 "them."
             )
-        self._report = ConversionReport(self.parameters.time_steps, self.calibrator)
+        self._report = ConversionReport(self.parameters.time_steps, self.choices.calibrator)
         self._window = self.parameters
         model = canonicalize(fx_model)
         self._normalized = normalized_synapses(model)
         self._report.folded_batchnorms = fold_batchnorm(model)
         rectify_before_pooling(model, RECTIFIERS)
-        for name in self.improve:
+        for name in self.choices.improve:
             if (prepare := IMPROVERS[name].prepare) is not None:
                 prepare(model)
         return model
@@ -150,7 +127,7 @@ class SpikePackRecipe(FXConversionRecipe):
         """Observers wherever a node will stand."""
 
         def make(path: str, unsigned: bool) -> Observer:
-            return Observer(path, self._make_calibrator(), unsigned)
+            return Observer(path, self.choices.make_calibrator(self.channel_wise), unsigned)
 
         modules = list(fx_model.modules())
         if not any(isinstance(module, (*RECTIFIERS, *SYNAPSES)) for module in modules):
@@ -179,28 +156,16 @@ class SpikePackRecipe(FXConversionRecipe):
     def _decide(self, model: fx.GraphModule, device: Any) -> None:
         """Sites of the future nodes, with their T and thresholds."""
         at = [node for node in model.graph.nodes if isinstance(module_of(model, node), Observer)]
-        sites = [Site(model, node, self.parameters.time_steps, self.parameters.rounding) for node in at]
-        assign_time_steps(self.time_steps, sites)
+        self._sites = [
+            GraphSite(model, node, self.parameters.time_steps, self.parameters.rounding) for node in at
+        ]
 
-        def batches() -> Iterator[Tensor]:
+        def batches() -> Iterable[Tensor]:
             return (x for x in (first_tensor(data).to(device) for data in self.dataloader) if x.numel())
 
-        if self._rereads:
-            network = CodedNetwork(model, sites, batches)
-            if self.error_bound is not None:
-                choose_time_steps(network, self.error_bound, self.progress)
-            if self._divergence:
-                minimize_divergence(network, self.progress)
-            for name in self.improve:
-                if (repair := IMPROVERS[name].repair) is not None:
-                    repair(network, self._normalized, self.progress)
-            self._report.improved = self.improve
-            self._report.output_error = network.error()
-        # Sites may all have fewer digits than the search or the mapping's rest began with.
-        window = max((site.time_steps for site in sites), default=self.parameters.time_steps)
+        network = CodedGraph(model, self._sites, batches, self._normalized)
+        window = self.choices.settle(network, self._report, self.progress)
         self._window = dataclasses.replace(self.parameters, time_steps=window)
-        self._report.time_steps = window
-        self._sites = sites
 
     def replace(self, converter: Any, fx_model: fx.GraphModule) -> fx.GraphModule:
         """Nodes for observers, amplitudes into the weights, delays into skip branches."""
@@ -223,7 +188,7 @@ class SpikePackRecipe(FXConversionRecipe):
 
     # -- steps of replace ---------------------------------------------------------------------------
 
-    def _node_for(self, model: fx.GraphModule, site: Site) -> Tensor:
+    def _node_for(self, model: fx.GraphModule, site: GraphSite) -> Tensor:
         """Put the SpikePack node in the observer's place; returns its amplitude."""
         node, parameters, theta = site.node, site.parameters, site.theta
         source = node_input(node)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import heapq
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tqdm import tqdm
@@ -33,14 +34,14 @@ def first_time_steps(time_steps: TimeSteps, error_bound: float | None) -> int:
     """
     if (time_steps == AUTO) != (error_bound is not None):
         raise ParameterError(
-            f"SpikePackRecipe: error_bound belongs to time_steps='auto', got time_steps={time_steps!r} with "
+            f"conversion: error_bound belongs to time_steps='auto', got time_steps={time_steps!r} with "
             f"error_bound={error_bound!r}; give both or neither."
         )
     if error_bound is not None:
         number = isinstance(error_bound, (int, float)) and not isinstance(error_bound, bool)
         if not number or not 0.0 < error_bound < math.inf:
             raise ParameterError(
-                f"SpikePackRecipe: error_bound must be a positive number, got {error_bound!r}; it bounds the "
+                f"conversion: error_bound must be a positive number, got {error_bound!r}; it bounds the "
                 "relative error of the logits, 0.05 is a start."
             )
         return AUTO_START
@@ -48,29 +49,34 @@ def first_time_steps(time_steps: TimeSteps, error_bound: float | None) -> int:
         return NeuronParameters(time_steps=time_steps).time_steps  # type: ignore[arg-type]
     if OTHERS not in time_steps:
         raise ParameterError(
-            f"SpikePackRecipe: time_steps must have an entry '*' for the layers it does not name, got "
+            f"conversion: time_steps must have an entry '*' for the layers it does not name, got "
             f"{sorted(map(str, time_steps))}; add '*': 8."
         )
     return max(NeuronParameters(time_steps=steps).time_steps for steps in time_steps.values())
 
 
-def assign_time_steps(time_steps: TimeSteps, sites: list[Site]) -> None:
-    """Give every site the T that a mapping names for it, by node path or by what it stands for.
+def assign_time_steps(time_steps: TimeSteps, sites: Sequence[Site]) -> None:
+    """Give every site the T that a mapping names for it, by any of its names.
 
     Raises:
         ParameterError: A name fits no layer.
     """
     if not isinstance(time_steps, Mapping):
         return
-    names = {name for site in sites for name in (str(site.node.target), site.stands_for)}
+    names = {name for site in sites for name in site.names}
     if unknown := sorted(set(map(str, time_steps)) - names - {OTHERS}):
+        known = sorted(names)
+        near = [name for wrong in unknown for name in difflib.get_close_matches(wrong, known, 4)] or known[
+            :12
+        ]
         raise ParameterError(
-            f"SpikePackRecipe: time_steps must name nodes or what they stand for, got {unknown}; this "
-            f"network has {sorted(names)}."
+            f"conversion: time_steps must name nodes or what they stand for, got {unknown}; this network has "
+            f"{len(known)} names, such as {near}; report.layers lists them."
         )
     for site in sites:
-        given = time_steps.get(site.stands_for, time_steps[OTHERS])
-        site.time_steps = time_steps.get(str(site.node.target), given)
+        site.time_steps = next(
+            (time_steps[name] for name in site.names if name in time_steps), time_steps[OTHERS]
+        )
 
 
 def choose_time_steps(network: CodedNetwork, error_bound: float, progress: bool) -> None:
@@ -86,7 +92,7 @@ def choose_time_steps(network: CodedNetwork, error_bound: float, progress: bool)
     error = network.error()
     if error > error_bound:
         raise ParameterError(
-            f"SpikePackRecipe: error_bound must be at least {error:.3g}, the relative error of the logits "
+            f"conversion: error_bound must be at least {error:.3g}, the relative error of the logits "
             f"with {AUTO_START} time steps everywhere, got {error_bound}; raise it."
         )
     queue: list[tuple[float, int, int]] = [(0.0, index, -1) for index in range(len(network.sites))]

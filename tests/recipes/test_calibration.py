@@ -22,7 +22,7 @@ def values(seed: int, channels: int, scale: float = 1.0) -> torch.Tensor:
 
 
 def threshold(name: str, x: torch.Tensor, cuts: list[int], time_steps: int = 4) -> np.ndarray:
-    calibrator = make_calibrator(name, channel_wise=True, search=True)
+    calibrator = make_calibrator(name, channel_wise=True)
     for part in torch.tensor_split(x, sorted(cuts), dim=1):
         calibrator.observe(part)
     return calibrator.threshold(NeuronParameters(time_steps)).numpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,8 +29,9 @@ LARGE = (
 
 
 @pytest.fixture(scope="module")
-def coverage(repository: Path) -> ModuleType:
+def coverage(repository: Path) -> Iterator[ModuleType]:
     pytest.importorskip("torchvision")
+    sys.path.insert(0, str(repository))
     spec = importlib.util.spec_from_file_location(
         "benchmarks.coverage", repository / "benchmarks" / "coverage.py"
     )
@@ -38,11 +40,12 @@ def coverage(repository: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    return module
+    yield module
+    sys.path.remove(str(repository))
 
 
 def check(coverage: ModuleType, name: str) -> None:
-    result = coverage.run(names=(name,), side=48, time_steps=12)
+    result = coverage.run(names=(name,), side=48, time_steps=12, isolate=False)
     (row,) = result["models"]
     assert row["converted"], row.get("reason")
     assert (row["coverage"], row["analog"]) == (1.0, [])
@@ -65,17 +68,17 @@ def test_larger_family(model: str, coverage: ModuleType) -> None:
 def test_without_codes_it_is_the_source(model: str, coverage: ModuleType) -> None:
     """Products taken apart, thresholds aside: the very same operations."""
     group = "detection" if model.startswith("ssd") else "classification"
-    source = coverage._build(model, group, 32)
-    data = coverage._inputs(model, group, 32, 1, 2)
+    source = coverage.zoo.build(model, group, 32)
+    data = coverage.zoo.inputs(model, group, 32, 1, 2)
     snn: Any = convert(source, [(data, None)], calibrator="max", progress=False)
     snn.transparent = True
-    wanted, got = coverage._answer(source, data, group), coverage._answer(snn, data, group)
+    wanted, got = coverage.zoo.answer(source, data, group), coverage.zoo.answer(snn, data, group)
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5 * float(wanted.abs().max()))
 
 
 def test_what_does_not_convert_has_a_reason(coverage: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coverage, "convert", lambda *_args, **_options: 1 / 0)
     monkeypatch.setattr(coverage, "FAILURES", (ZeroDivisionError,))
-    result = coverage.run(names=("squeezenet1_1",), side=48)
+    result = coverage.run(names=("squeezenet1_1",), side=48, isolate=False)
     assert (result["total"], result["converted"], result["complete"]) == (1, 0, 0)
     assert "no: ZeroDivisionError: division by zero" in coverage.table(result)

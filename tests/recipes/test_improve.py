@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, fx, nn
 
 from spikejelly_pack import SpikePackRecipe
-from spikejelly_pack.recipes.calibration import make_calibrator
 from spikejelly_pack.recipes.calibration.divergence import FACTORS
 from spikejelly_pack.recipes.canonical import canonicalize
 from spikejelly_pack.recipes.improve import IMPROVERS
@@ -65,12 +64,10 @@ def test_divergence_never_ends_above_any_single_step(
     assert chosen == pytest.approx(min(found, key=found.__getitem__), rel=1e-5)
 
 
-def test_divergence_needs_classes_and_a_search(convert: Any) -> None:
+def test_divergence_needs_classes(convert: Any) -> None:
     net = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 1))
     with pytest.raises(UnsupportedError, match="two classes or more, got shape"):
         convert(net, torch.rand(8, 4), calibrator="divergence")
-    with pytest.raises(ParameterError, match="calibrator 'divergence': a search over the running network"):
-        make_calibrator("divergence", True)
 
 
 def outputs_of(net: nn.Module, paths: list[str], x: Tensor) -> dict[str, Tensor]:

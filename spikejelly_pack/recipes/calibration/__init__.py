@@ -22,16 +22,15 @@ CALIBRATORS: dict[str, type[Calibrator]] = {
 }
 
 
-def make_calibrator(name: str, channel_wise: bool, search: bool = False) -> Calibrator:
+def make_calibrator(name: str, channel_wise: bool) -> Calibrator:
     """A fresh calibrator from a name in :data:`CALIBRATORS` or a percentile such as ``"99.9%"``.
 
     Args:
         name: Which.
         channel_wise: As in :class:`.Calibrator`.
-        search: Whether the caller finishes the thresholds of one with ``needs_search``.
 
     Raises:
-        ParameterError: The name is not registered, the percentile is outside (0, 100], or it needs a search.
+        ParameterError: The name is not registered, or the percentile is outside (0, 100].
     """
     if isinstance(name, str) and name.endswith("%"):
         return PercentileCalibrator(channel_wise, percentile=name[:-1])
@@ -40,10 +39,5 @@ def make_calibrator(name: str, channel_wise: bool, search: bool = False) -> Cali
             f"SpikePackRecipe: calibrator must be one of {sorted(CALIBRATORS)} or a percentile such as "
             "'99.9%', "
             f"got {name!r}; choose one of these."
-        )
-    if CALIBRATORS[name].needs_search and not search:
-        raise ParameterError(
-            f"calibrator {name!r}: a search over the running network must finish it, got a recipe without "
-            "one; use SpikePackRecipe (networks that torch.fx traces), or 'mse'."
         )
     return CALIBRATORS[name](channel_wise)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from ...spec.parameters import NeuronParameters
+
+if TYPE_CHECKING:
+    from ..coded import CodedNetwork  # which holds calibrators itself
 
 __all__ = ["Calibrator", "RangeHistogram", "by_channel"]
 
@@ -26,10 +31,11 @@ class Calibrator(ABC):
         channel_wise: One threshold per channel (axis 1) instead of one per tensor.
 
     Attributes:
-        needs_search: Whether a recipe must run the network to finish the thresholds.
+        finish: ``finish(network, progress)``, a search over the running network that finishes the thresholds;
+            None where the statistics alone decide.
     """
 
-    needs_search = False
+    finish: Callable[[CodedNetwork, bool], None] | None = None
 
     def __init__(self, channel_wise: bool) -> None:
         self.channel_wise = channel_wise

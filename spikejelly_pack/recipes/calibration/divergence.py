@@ -19,12 +19,6 @@ __all__ = ["FACTORS", "DivergenceCalibrator", "logit_divergence", "minimize_dive
 FACTORS = (0.6, 0.7, 0.8, 0.9, 1.1, 1.25)
 
 
-class DivergenceCalibrator(SquaredErrorCalibrator):
-    """Starts from least squared error; :func:`minimize_divergence` then scales each layer's thresholds."""
-
-    needs_search = True
-
-
 def logit_divergence(network: CodedNetwork) -> float:
     """Mean Kullback-Leibler divergence of the coded outputs from the source's, in nats; classes on axis 1.
 
@@ -35,7 +29,7 @@ def logit_divergence(network: CodedNetwork) -> float:
     for source, coded in network.pairs():
         if source.dim() < 2 or source.shape[1] < 2:
             raise UnsupportedError(
-                "SpikePackRecipe: calibrator 'divergence' needs outputs [N, classes, *] of two classes or "
+                "conversion: calibrator 'divergence' needs outputs [N, classes, *] of two classes or "
                 f"more, got shape {tuple(source.shape)}; use 'mse'."
             )
         wanted, got = F.log_softmax(source.double(), 1), F.log_softmax(coded.double(), 1)
@@ -55,3 +49,9 @@ def minimize_divergence(network: CodedNetwork, progress: bool) -> None:
             if divergence < least:
                 least, best = divergence, factor
         site.scale = best
+
+
+class DivergenceCalibrator(SquaredErrorCalibrator):
+    """Starts from least squared error; :func:`minimize_divergence` then scales each layer's thresholds."""
+
+    finish = staticmethod(minimize_divergence)

@@ -20,7 +20,7 @@ from .equalization import equalize
 
 __all__ = ["IMPROVERS", "Improver", "check_improvers"]
 
-Repair = Callable[[CodedNetwork, list[str], bool], None]
+Repair = Callable[[CodedNetwork, bool], None]
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,8 @@ class Improver:
     """One registered improver.
 
     Attributes:
-        prepare: ``prepare(model)`` on the canonical graph, or None.
-        repair: ``repair(network, normalized, progress)`` on the calibrated network, or None; ``normalized``
-            are the paths of the synapses a BatchNorm was folded into.
+        prepare: ``prepare(model)`` on the canonical graph, or None; for networks that torch.fx traces only.
+        repair: ``repair(network, progress)`` on the calibrated network, or None.
     """
 
     prepare: Callable[[fx.GraphModule], None] | None = None
@@ -55,7 +54,7 @@ def check_improvers(names: Any) -> list[str]:
     unknown = [name for name in given if name not in IMPROVERS]
     if isinstance(names, str) or unknown:
         raise ParameterError(
-            f"SpikePackRecipe: improve must be a tuple of {sorted(IMPROVERS)}, got "
+            f"conversion: improve must be a tuple of {sorted(IMPROVERS)}, got "
             f"{names if isinstance(names, str) else unknown!r}; choose among these, or () for none."
         )
     return [name for name in IMPROVERS if name in given]

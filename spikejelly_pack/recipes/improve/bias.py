@@ -6,21 +6,21 @@ import torch
 from tqdm import tqdm
 
 from ..coded import CodedNetwork
-from .moments import adjust, moments_of, synapses_of
 
 __all__ = ["correct_bias"]
 
 
-def correct_bias(network: CodedNetwork, _normalized: list[str], progress: bool) -> None:
+def correct_bias(network: CodedNetwork, progress: bool) -> None:
     """Give every output channel of every synapse the source's mean, layer by layer.
 
     Each layer is measured with the layers before it corrected already: one pass over the data per layer.
     Nagel et al., Data-Free Quantization through Weight Equalization and Bias Correction (ICCV 2019), section
     4.2, here with data and for the coding of the activations.
     """
-    paths = synapses_of(network.model)
-    wanted = moments_of(network.source, network.source, network, paths)
-    for path in tqdm(paths, desc="bias correction", unit="layer", disable=not progress, leave=False):
-        got = moments_of(network.model, network.coded, network, [path])[path]
+    wanted = network.moments(network.synapses, coded=False)
+    for path in tqdm(
+        network.synapses, desc="bias correction", unit="layer", disable=not progress, leave=False
+    ):
+        got = network.moments([path], coded=True)[path]
         shift = wanted[path].mean - got.mean
-        adjust(network.model.get_submodule(path), torch.ones_like(shift), shift)
+        network.adjust(path, torch.ones_like(shift), shift)

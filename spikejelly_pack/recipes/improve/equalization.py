@@ -8,10 +8,10 @@ import torch
 from spikingjelly.activation_based import layer as sj
 from torch import Tensor, fx, nn
 
+from ..coded_graph import adjust
 from ..graph import module_of
 from ..scales import absorb
 from ..signals import AVERAGE_POOLS, MAX_POOLS, SYNAPSES, TRANSPOSED
-from .moments import adjust
 
 __all__ = ["equalize"]
 
