@@ -33,7 +33,7 @@ class SpikePackState(NamedTuple):
         start: Membrane ``v_0`` of the window whose digits are being emitted.
         accumulator: ``a``, the charge gathered so far in the running window (not divided by Q).
         code: Pending code, whose digits are being emitted, as a float.
-        phase: Time steps of the running window already done, 0..T-1.
+        phase: Time steps of the running window already done, 0..L-1.
         window: Windows done, counted up to ``start_window`` only.
         carry: ``r`` of the last charged window; None without leak.
     """
@@ -75,7 +75,8 @@ def spikepack_packed(
         carry: ``r`` left by the window before, or None.
         theta: Positive threshold, broadcastable to ``u``.
         params: Constants of the neuron.
-        scale_output: Output ``theta * d(s)`` instead of ``d(s)``.
+        scale_output: Output ``theta * d(s)`` instead of the value of the digits over the window, ``d(s)``
+            (times ``Q_T / Q_L`` in a longer window).
 
     Returns:
         Output like ``u``, the new carry (None without leak), and the membrane ``v_0``.
@@ -84,6 +85,8 @@ def spikepack_packed(
     theta = theta.to(dtype)
     start = _start(u.to(dtype), carry, params)
     out = ops.fire(start, theta, params, scale_output)
+    if not scale_output:
+        out = ops.window_value(out, params)
     return out.to(u.dtype), _close(start, theta, params), start
 
 
@@ -114,22 +117,24 @@ def spikepack_multi_step(
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
     """Charge and fire W windows spike by spike, without latency between charge and digits.
 
+    L is ``params.window_steps``: T, or more where the code is right-aligned in a longer window.
+
     Args:
-        x_seq: Input currents ``[T*W, N, *]``.
+        x_seq: Input currents ``[L*W, N, *]``.
         carry: ``r`` left by the window before the first, or None.
         theta: Positive threshold, broadcastable to ``[N, *]``.
         params: Constants of the neuron.
 
     Returns:
-        Spikes ``[T*W, N, *]``, the new carry, and the membranes ``v_0`` ``[W, N, *]``.
+        Spikes ``[L*W, N, *]``, the new carry, and the membranes ``v_0`` ``[W, N, *]``.
 
     Raises:
-        ShapeError: The first axis is no multiple of T.
+        ShapeError: The first axis is no multiple of L.
     """
     dtype = ops.compute_dtype(x_seq.dtype)
     theta = theta.to(dtype)
-    windows = split_windows(x_seq, params.time_steps, "SpikePackNode")
-    potential = ops.charge_windows(windows.to(dtype), params)
+    windows = split_windows(x_seq, params.window_steps, "SpikePackNode")
+    potential = ops.charge_windows(windows.to(dtype), params.window_code)
     if params.leak == 0.0:
         start = potential
     else:
@@ -139,6 +144,10 @@ def spikepack_multi_step(
             carry = _close(starts[-1], theta, params)
         start = ops.stack(starts, 0)
     spikes = ops.fire_serial(start, theta, params)
+    if params.silent_steps:
+        digits = spikes.unbind(1)
+        silence = torch.zeros_like(digits[0])
+        spikes = ops.stack(equations.right_aligned(digits, params.window_steps, silence), 1)
     return spikes.flatten(0, 1).to(x_seq.dtype), carry, start
 
 
@@ -168,22 +177,30 @@ def spikepack_step(
     # Detached instead of no_grad: exported programs cannot store a grad-mode region.
     theta = theta.detach().to(dtype)
     current = x.detach().to(dtype)
-    if state.code is None or state.start is None:
-        spike = torch.zeros_like(current)
-        v = torch.zeros_like(current)
-    else:
-        digits, emitted = ops.split_code(state.code, params)
-        spike = digits[state.phase]
-        v = equations.residual(state.start, theta, ops.decode_code(emitted[state.phase], params))
+    spike, v = _emit(state, current, theta, params)
     accumulator = (
         current
         if state.accumulator is None
         else equations.charge_step(state.accumulator, current, params.tau)
     )
     state = state._replace(v=v, accumulator=accumulator, phase=state.phase + 1)
-    if state.phase == params.time_steps:
+    if state.phase == params.window_steps:
         state = _end_window(state, theta, params, start_window)
     return ops.refuse_gradient(spike.to(x.dtype), x), state
+
+
+def _emit(
+    state: SpikePackState, current: torch.Tensor, theta: torch.Tensor, params: NeuronParameters
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Digit of the step and the membrane after its reset; zeros before the first window is charged."""
+    if state.code is None or state.start is None:
+        return torch.zeros_like(current), torch.zeros_like(current)
+    digit = state.phase - params.silent_steps
+    if digit < 0:
+        return torch.zeros_like(current), state.start
+    digits, emitted = ops.split_code(state.code, params)
+    left = equations.residual(state.start, theta, ops.decode_code(emitted[digit], params))
+    return digits[digit], left
 
 
 def _end_window(
@@ -192,7 +209,7 @@ def _end_window(
     total = state.accumulator
     assert total is not None
     carry = None if state.carry is None else state.carry.detach()
-    start = _start(total / total.new_full((), params.weight_sum), carry, params)
+    start = _start(total / total.new_full((), params.window_code.weight_sum), carry, params)
     filled = state.window >= start_window
     return state._replace(
         start=start,
@@ -211,8 +228,11 @@ def residual_membrane(start: torch.Tensor, theta: torch.Tensor, params: NeuronPa
 
 
 def membrane_sequence(start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters) -> torch.Tensor:
-    """Membranes ``[T*W, N, *]`` after each digit's soft reset, from ``v_0`` of W windows ``[W, N, *]``."""
+    """Membranes ``[L*W, N, *]`` after each digit's soft reset, from ``v_0`` of W windows ``[W, N, *]``.
+
+    In the leading steps of a window longer than the code nothing fires and the membrane stays ``v_0``.
+    """
     start, theta = start.detach(), theta.detach().to(start.dtype)
     _, emitted = ops.split_code(ops.signed_code(start, theta, params), params)
     steps = [equations.residual(start, theta, ops.decode_code(code, params)) for code in emitted]
-    return ops.stack(steps, 1).flatten(0, 1)
+    return ops.stack(equations.right_aligned(steps, params.window_steps, start), 1).flatten(0, 1)

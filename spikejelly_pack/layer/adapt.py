@@ -92,7 +92,7 @@ def adapt(net: nn.Module, example_input: Tensor | tuple[Tensor, ...] | None = No
         What was replaced and what was not.
 
     Raises:
-        UnsupportedError: ``net`` has no SpikePackNode, or nodes of different T or tau.
+        UnsupportedError: ``net`` has no SpikePackNode, or nodes of different window or tau.
     """
     _load_handlers()
     code = shared_code(net, "adapt")

@@ -28,7 +28,7 @@ class Delay:
     Attributes:
         source: Value that waits (name in the traced graph).
         consumer: Operation that joins the branches.
-        steps: Time steps it waits, a multiple of T.
+        steps: Time steps it waits, a multiple of the window.
     """
 
     source: str
@@ -82,7 +82,7 @@ def _traced(net: nn.Module) -> tuple[fx.Graph | None, str]:
 
 
 def latency(net: nn.Module) -> int:
-    """Latency of the serial single-step form in time steps: T times the nodes on the longest path.
+    """Latency of the serial single-step form in time steps: the window times the nodes on the longest path.
 
     Step ``latency(net) + t`` of the output belongs to step t of the input. Every node takes one window, as
     do layers that need a whole window (products, pools of currents); affine layers and
@@ -92,14 +92,14 @@ def latency(net: nn.Module) -> int:
         net: Network of SpikePack nodes whose forward torch.fx can trace.
 
     Raises:
-        UnsupportedError: No node, nodes of different T, or a forward that does not trace.
+        UnsupportedError: No node, nodes of different windows, or a forward that does not trace.
     """
     code = shared_code(net, "latency")
     graph, error = _traced(net)
     if graph is None:
         raise UnsupportedError(
             f"latency: net must be traceable by torch.fx, got {type(net).__name__}: {error}; add up "
-            "T per node on the longest path by hand."
+            "one window per node on the longest path by hand."
         )
     return _output_window(graph, net) * code.time_steps
 

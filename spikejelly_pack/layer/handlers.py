@@ -40,7 +40,7 @@ class Site:
         path: Name within the network, ``""`` for the network itself.
         module: The module.
         parent: Module that holds it, None for the network itself.
-        code: The T and tau that all nodes share.
+        code: Window (as its T) and tau that all nodes share.
         form: Form the nodes are in.
         step_mode: Step mode the module is called in.
         kind: What flows into it, None where unknown.

@@ -52,10 +52,12 @@ def window_latency(module: object) -> int:
 
 
 def shared_code(net: nn.Module, owner: str) -> NeuronParameters:
-    """The code all nodes share: their common T and tau.
+    """The code whose digits fill the window that all nodes share, with their common tau.
+
+    Codes of fewer digits are right-aligned in it, so layers that look at whole windows treat all alike.
 
     Raises:
-        UnsupportedError: No SpikePackNode, or nodes of different ``time_steps`` or ``tau``.
+        UnsupportedError: No SpikePackNode, or nodes of different ``window`` or ``tau``.
     """
     nodes = nodes_of(net)
     if not nodes:
@@ -63,13 +65,14 @@ def shared_code(net: nn.Module, owner: str) -> NeuronParameters:
             f"{owner}: net must hold at least one SpikePackNode, got {type(net).__name__} without any; "
             "build it with spiking_neuron=SpikePackNode or convert it first."
         )
-    codes = {(node.time_steps, node.params.tau) for node in nodes.values()}
+    codes = {(node.window, node.params.tau) for node in nodes.values()}
     if len(codes) > 1:
         raise UnsupportedError(
-            f"{owner}: all nodes must share time_steps and tau, got {sorted(codes)}; build them alike."
+            f"{owner}: all nodes must share window and tau, got {sorted(codes)}; build them alike, codes of "
+            "fewer time_steps with the window of the longest."
         )
-    time_steps, tau = codes.pop()
-    return NeuronParameters(time_steps=time_steps, tau=tau)
+    window, tau = codes.pop()
+    return NeuronParameters(time_steps=window, tau=tau)
 
 
 def holds_state(module: nn.Module) -> bool:

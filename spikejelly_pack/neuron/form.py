@@ -10,7 +10,8 @@ from torch import nn
 
 from ..spec.errors import UnsupportedError
 from ..spec.parameters import check_choice
-from .spikepack import FORMS, SpikePackNode
+from .settings import FORMS
+from .spikepack import SpikePackNode
 
 __all__ = ["set_form"]
 
@@ -19,9 +20,9 @@ def set_form(net: nn.Module, form: str) -> nn.Module:
     """Put every node of ``net``, and every layer that depends on the form, into a form, in place.
 
     The step mode stays as it is: in mode ``"m"`` the packed form takes ``[W, N, *]`` (one entry per
-    window) and the serial form ``[T*W, N, *]``. A builder that repeats its image ``T`` times by itself
-    (an integer attribute ``T`` beside nodes) gets ``T = 1`` packed, one window, and the nodes'
-    ``time_steps`` serial.
+    window) and the serial form ``[L*W, N, *]``, L the nodes' common ``window``. A builder that repeats its
+    image ``T`` times by itself (an integer attribute ``T`` beside nodes) gets ``T = 1`` packed, one window,
+    and ``T = L`` serial.
 
     Args:
         net: A node or any network that holds nodes.
@@ -33,7 +34,7 @@ def set_form(net: nn.Module, form: str) -> nn.Module:
     Raises:
         ParameterError: ``form`` is neither.
         UnsupportedError: ``net`` has no SpikePackNode, a node stands in mid-window, or the serial form is
-            asked of nodes of different T.
+            asked of nodes of different window or tau.
     """
     check_choice("set_form", "form", form, FORMS)
     nodes = {name: module for name, module in net.named_modules() if isinstance(module, SpikePackNode)}
@@ -65,18 +66,23 @@ def set_form(net: nn.Module, form: str) -> nn.Module:
 
 
 def _check_one_window(nodes: dict[str, SpikePackNode]) -> None:
-    """A float node emits its own T digits: in the longer window of another they would be another number."""
-    steps = {name or "net": node.time_steps for name, node in nodes.items()}
-    if len(set(steps.values())) > 1:
-        (long, most), (short, least) = max(steps.items(), key=_second), min(steps.items(), key=_second)
+    """Digits charge by the step of the window they arrive in: windows of other lengths read other numbers."""
+    windows = {name or "net": (node.window, node.params.tau) for name, node in nodes.items()}
+    if len(set(windows.values())) > 1:
+        (long, most), (short, least) = max(windows.items(), key=_second), min(windows.items(), key=_second)
+        longest = max(window for window, _ in windows.values())
         raise UnsupportedError(
-            f"set_form: nodes must share time_steps in serial form, got {most} at {long!r} and {least} at "
-            f"{short!r}; a network of different time_steps runs in packed form, or serially in integer form "
-            "(spikejelly_pack.export)."
+            f"set_form: nodes must share one window and tau in serial form, got {_told(most)} at {long!r} "
+            f"and {_told(least)} at {short!r}; build all with window={longest} (a converted network has it; "
+            "consumers absorb the nodes' window_gain) and one tau."
         )
 
 
-def _second(item: tuple[str, int]) -> int:
+def _told(window: tuple[int, float]) -> str:
+    return f"window={window[0]}, tau={window[1]}"
+
+
+def _second(item: tuple[str, tuple[int, float]]) -> tuple[int, float]:
     return item[1]
 
 
@@ -89,6 +95,6 @@ def _set_repeats(module: nn.Module, form: str) -> None:
     repeats = vars(module).get("T")
     if isinstance(module, SpikePackNode) or not isinstance(repeats, int) or isinstance(repeats, bool):
         return
-    steps = [child.time_steps for child in module.modules() if isinstance(child, SpikePackNode)]
+    steps = [child.window for child in module.modules() if isinstance(child, SpikePackNode)]
     if steps:
         vars(module)["T"] = 1 if form == "packed" else max(steps)

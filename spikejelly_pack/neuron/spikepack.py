@@ -10,34 +10,34 @@ from spikingjelly.activation_based.neuron.base_node import BaseNode
 
 from .. import functional, ops
 from ..functional import SpikePackState
-from ..spec.errors import DtypeError, ParameterError, ShapeError, UnsupportedError
+from ..spec.errors import DtypeError, ParameterError, ShapeError
 from ..spec.parameters import NeuronParameters, check_choice
+from .settings import FORMS, SettingsMixin
 from .threshold import ThresholdMixin, ThresholdValue, check_integer, check_threshold
 
-__all__ = ["FORMS", "SpikePackNode"]
+__all__ = ["SpikePackNode"]
 
-FORMS = ("packed", "serial")
 NAN_POLICIES = ("propagate", "raise")
 
 
-class SpikePackNode(ThresholdMixin, BaseNode):
+class SpikePackNode(ThresholdMixin, SettingsMixin, BaseNode):
     """Spiking neuron whose T-step spike train is a T-digit number (SpikePack, arXiv 2501.14484).
 
     Equations: :mod:`spikejelly_pack.spec.equations`; gradients: :mod:`spikejelly_pack.spec.gradients`.
 
-    Forms and layouts (T time steps per window, W windows):
+    Forms and layouts (W windows of L time steps each; L = T unless ``window`` says otherwise):
 
     ========  =========  ==================  =====================================================
     form      step_mode  input and output    meaning
     ========  =========  ==================  =====================================================
     packed    ``"s"``    ``[N, *]``          one window: membranes in, decoded values out
     packed    ``"m"``    ``[W, N, *]``       W windows
-    serial    ``"m"``    ``[T*W, N, *]``     currents in, spikes {0, 1} out (signed: {-1, 0, 1})
+    serial    ``"m"``    ``[L*W, N, *]``     currents in, spikes {0, 1} out (signed: {-1, 0, 1})
     serial    ``"s"``    ``[N, *]`` a step   pipelined: charges window w, emits the digits of w - 1
     ========  =========  ==================  =====================================================
 
     Args:
-        time_steps: T, time steps per window and digits per code, 1..16.
+        time_steps: T, digits per code, 1..16.
         tau: Base of the digits, 1 < tau <= 2.
         v_threshold: Threshold theta > 0. A number stays a constant (no entry in ``state_dict``, as in
             SpikingJelly's neurons); a tensor or sequence ``[]`` or ``[C]`` becomes the buffer ``theta``.
@@ -63,6 +63,10 @@ class SpikePackNode(ThresholdMixin, BaseNode):
         nan_policy: ``"propagate"``: NaN input gives NaN output, in serial form NaN for all T digits.
             ``"raise"``: NaN input raises :class:`DtypeError` (one more pass and a host synchronisation).
         channel_dim: Dimension of the channels in ``[N, *]``; -1 for channels last.
+        window: L, time steps per window, T..16; None: T. All nodes of a network share the window of the
+            longest code. A shorter code is right-aligned: its leading ``L - T`` digits are zero, so its train
+            and its packed output (unless ``scale_output``) stand for ``d(s) Q_T / Q_L``; consumers absorb
+            ``window_gain = Q_L / Q_T``, as converted networks do.
 
     Attributes:
         start_window: First window with data in single-step form, for nodes with leak behind other
@@ -94,6 +98,7 @@ class SpikePackNode(ThresholdMixin, BaseNode):
         store_v_seq: bool = False,
         nan_policy: str = "propagate",
         channel_dim: int = 1,
+        window: int | None = None,
     ) -> None:
         if v_reset is not None:
             raise ParameterError(
@@ -112,7 +117,7 @@ class SpikePackNode(ThresholdMixin, BaseNode):
         for name, start in SpikePackState()._asdict().items():
             if name != "v":
                 self.register_memory(name, start)
-        self.params = NeuronParameters(time_steps, tau, leak, carry, signed, rounding)
+        self.params = NeuronParameters(time_steps, tau, leak, carry, signed, rounding, window)
         self.scale_output = bool(scale_output)
         self.provider = ops.check_provider(provider)
         self.nan_policy = check_choice("SpikePackNode", "nan_policy", nan_policy, NAN_POLICIES)
@@ -121,56 +126,6 @@ class SpikePackNode(ThresholdMixin, BaseNode):
         self.start_window = 0
         self._form = check_choice("SpikePackNode", "form", form, FORMS)
         self._init_threshold(value, learnable_threshold)
-
-    # -- parameters ---------------------------------------------------------------------------------
-
-    @property
-    def time_steps(self) -> int:
-        """T, time steps per window."""
-        return self.params.time_steps
-
-    @property
-    def form(self) -> str:
-        """``"packed"`` or ``"serial"``."""
-        return self._form
-
-    @form.setter
-    def form(self, value: str) -> None:
-        check_choice("SpikePackNode", "form", value, FORMS)
-        if value != self._form:
-            self.check_window_boundary("form")
-            self._clear_pipeline()
-            self._form = value
-
-    @property
-    def step_mode(self) -> str:
-        """``"s"`` (one step, or one window if packed, per call) or ``"m"`` (a sequence per call)."""
-        return self._step_mode
-
-    @step_mode.setter
-    def step_mode(self, value: str) -> None:
-        check_choice("SpikePackNode", "step_mode", value, self.supported_step_mode())
-        if value != self._step_mode and "phase" in self._memories:
-            self.check_window_boundary("step_mode")
-            self._clear_pipeline()
-        self._step_mode = value
-
-    def check_window_boundary(self, name: str) -> None:
-        """Raise if the single-step form stands in mid-window.
-
-        Raises:
-            UnsupportedError: Some but not all T steps of the running window are done.
-        """
-        if self.phase:
-            raise UnsupportedError(
-                f"SpikePackNode: {name} must not change inside a window, got a change after {self.phase} of "
-                f"{self.time_steps} time steps; finish the window or call reset_net."
-            )
-
-    def _clear_pipeline(self) -> None:
-        # Digits of another form's window must not come out later; the carry belongs to every form.
-        kept = {name: self._memories[name] for name in ("v", "carry")}
-        self._memories.update(SpikePackState(**kept)._asdict())
 
     # -- forward ------------------------------------------------------------------------------------
 
@@ -183,7 +138,7 @@ class SpikePackNode(ThresholdMixin, BaseNode):
         return functional.spikepack_code(u, self._theta_for(u, 0), self.params)
 
     def materialize_states(
-        self, inputs: tuple[torch.Tensor, ...], states: tuple[Any, ...], step_mode: str
+        self, inputs: tuple[Any, ...], states: tuple[Any, ...], step_mode: str
     ) -> tuple[Any, ...]:
         """Check the input against the state and move the state to its device and dtype.
 
@@ -191,7 +146,7 @@ class SpikePackNode(ThresholdMixin, BaseNode):
             DtypeError: The input is not floating point, or holds NaN with ``nan_policy="raise"``.
             ShapeError: The shape changed although the state still holds another one.
         """
-        x = inputs[0]
+        x: torch.Tensor = inputs[0]
         if not x.is_floating_point():
             raise DtypeError(
                 f"SpikePackNode: the input must be floating point, got {x.dtype}; convert it first."
@@ -271,16 +226,6 @@ class SpikePackNode(ThresholdMixin, BaseNode):
             keep = functional.residual_membrane if self.form == "packed" else functional.membrane_sequence
             self.v_seq = keep(start, theta, self.params)
         return out
-
-    def extra_repr(self) -> str:
-        """Parameters that differ between nodes, for ``print(net)``."""
-        p = self.params
-        threshold = f"{self._number}" if self.theta is None else f"theta{tuple(self.theta.shape)}"
-        return (
-            f"time_steps={p.time_steps}, tau={p.tau}, v_threshold={threshold}, leak={p.leak}, "
-            f"carry={p.carry}, signed={p.signed}, rounding={p.rounding}, "
-            f"form={self.form}, step_mode={self.step_mode}"
-        )
 
 
 def _raise_on_nan(x: torch.Tensor) -> None:

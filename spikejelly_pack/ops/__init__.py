@@ -14,6 +14,7 @@ from .layout import stack
 from .providers import PROVIDERS, check_provider
 from .serial import fire_serial
 from .values import compute_dtype, decode_code, signed_code, split_code
+from .window import window_value
 
 __all__ = [
     "PROVIDERS",
@@ -29,4 +30,5 @@ __all__ = [
     "split_code",
     "stack",
     "window_carry",
+    "window_value",
 ]

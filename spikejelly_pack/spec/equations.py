@@ -28,7 +28,9 @@ __all__ = [
     "least_significant",
     "nearest_code",
     "residual",
+    "right_aligned",
     "scaled_weights",
+    "window_value",
 ]
 
 
@@ -130,6 +132,20 @@ def code_prefixes(magnitude: Any, time_steps: int, floor: Callable[[Any], Any]) 
 def digits_of_prefixes(prefixes: Sequence[Any]) -> list[Any]:
     """Digits ``s[t]`` of a code from its :func:`code_prefixes`, most significant first."""
     return [prefixes[0]] + [now - 2 * before for before, now in pairwise(prefixes)]
+
+
+def right_aligned(digits: Sequence[Any], window_steps: int, silence: Any) -> list[Any]:
+    """A code of T digits in a window of L >= T time steps: the leading ``L - T`` steps are ``silence``."""
+    return [silence] * (window_steps - len(digits)) + list(digits)
+
+
+def window_value(decoded: Any, weight_sum: Any, window_sum: Any, whole: Callable[[Any], Any]) -> Any:
+    """Decoded value of a right-aligned code over its window, ``d(s) Q_T / Q_L``: leading zeros code nothing.
+
+    ``whole`` rounds to the integer for tau = 2, where ``d(s) Q_T`` is the code up to rounding, so that the
+    result is ``P / Q_L`` to the last bit; for tau < 2 it is the identity.
+    """
+    return whole(decoded * weight_sum) / window_sum
 
 
 def residual(start: Any, theta: Any, decoded: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 
 from .bits import code_dtype, unpack
-from .equations import charge, fire_digits, nearest_code
+from .equations import charge, fire_digits, nearest_code, right_aligned
 from .errors import DtypeError, ShapeError
 from .firing import add_bias, load_register, packed_code, thresholds, wire
 from .graph import Delay, Input, Network, Neuron, Op, Readout, Synapse
@@ -159,8 +159,8 @@ def _fire_train(op: Neuron, accumulator: Array, window: int) -> Array:
     register, sign = load_register(op, accumulator)
     steps = thresholds(op, window, register)
     spikes, _ = fire_digits(register, [theta for theta in steps if theta is not None])
-    silent = [np.zeros_like(register)] * (window - op.time_steps)
-    return np.stack([*silent, *(spike * sign for spike in spikes)]).astype(np.int8)
+    digits = right_aligned([spike * sign for spike in spikes], window, np.zeros_like(register))
+    return np.stack(digits).astype(np.int8)
 
 
 def _collected(op: Op, value: Array) -> Array:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from .bits import code_dtype
-from .equations import integer_code
+from .equations import integer_code, right_aligned
 from .errors import UnsupportedError
 from .graph import Add, Concat, Flatten, Neuron, Op
 from .graph.base import Array
@@ -43,8 +43,7 @@ def load_register(op: Neuron, accumulator: Array) -> tuple[Array, Array]:
 def thresholds(op: Neuron, window: int, like: Array) -> list[Array | None]:
     """Threshold ``theta * 2^(T-t)`` of each time step of a window; None where a shorter code has no digit."""
     theta = _channel(op.threshold, like)
-    shifts = range(window - 1, -1, -1)
-    return [theta << shift if shift < op.time_steps else None for shift in shifts]
+    return right_aligned([theta << shift for shift in range(op.time_steps - 1, -1, -1)], window, None)
 
 
 def wire(op: Op, parts: list[Array], batch_axes: int = 1) -> Array:

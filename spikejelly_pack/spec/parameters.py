@@ -16,16 +16,36 @@ ROUNDINGS = ("round_half_up", "floor")
 CARRIES = ("residual", "membrane")
 
 
+def _whole(value: Any) -> int:
+    """``value`` as an ``int``; 0, which is no number of steps, where it is no whole number."""
+    if isinstance(value, bool):
+        return 0
+    try:
+        return operator.index(value)
+    except TypeError:
+        return int(value) if isinstance(value, float) and value.is_integer() else 0
+
+
 def check_time_steps(value: Any, owner: str = "SpikePackNode") -> int:
     """Return ``value`` as an ``int`` in 1..16 or raise :class:`ParameterError` naming ``owner``."""
-    try:
-        steps = operator.index(value)
-    except TypeError:
-        steps = int(value) if isinstance(value, float) and value.is_integer() else 0
-    if isinstance(value, bool) or not 1 <= steps <= MAX_TIME_STEPS:
+    steps = _whole(value)
+    if not 1 <= steps <= MAX_TIME_STEPS:
         raise ParameterError(
             f"{owner}: time_steps must be an integer in 1..{MAX_TIME_STEPS}, got {value!r}; "
             "the digits of one code must fit 16 bits."
+        )
+    return steps
+
+
+def _check_window(owner: str, value: Any, time_steps: int) -> int:
+    """Length of the window; its own T where none is given."""
+    if value is None:
+        return time_steps
+    steps = _whole(value)
+    if not time_steps <= steps <= MAX_TIME_STEPS:
+        raise ParameterError(
+            f"{owner}: window must be an integer in {time_steps}..{MAX_TIME_STEPS}, got {value!r}; it holds "
+            "all digits of the code: pass the largest time_steps of the network, or None."
         )
     return steps
 
@@ -59,6 +79,9 @@ class NeuronParameters:
         carry: What is carried: ``"residual"`` (left by the soft reset) or ``"membrane"`` (before it).
         signed: Fire on the absolute value, spikes in {-1, 0, 1}.
         rounding: ``"round_half_up"`` or ``"floor"``.
+        window: L, time steps of a window in serial form, T..16; None means T. A code of fewer digits is
+            right-aligned: the leading ``L - T`` digits are zero.
+        window_steps: L (derived).
         weights: Digit weights q_t = tau^(T-t), most significant first (derived).
         weight_sum: Q, the sum of the digit weights; 2^T - 1 for tau = 2 (derived).
     """
@@ -69,9 +92,12 @@ class NeuronParameters:
     carry: str = "residual"
     signed: bool = False
     rounding: str = "round_half_up"
+    window: int | None = None
     # Plain attributes, not lazy ones: compilers that trace the neuron may not see an object change.
     weights: tuple[float, ...] = field(init=False, repr=False, compare=False)
     weight_sum: float = field(init=False, repr=False, compare=False)
+    window_steps: int = field(init=False, repr=False, compare=False)
+    _window_code: NeuronParameters | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         owner = "SpikePackNode"
@@ -94,6 +120,25 @@ class NeuronParameters:
         weights = tuple(tau ** (self.time_steps - t) for t in range(1, self.time_steps + 1))
         object.__setattr__(self, "weights", weights)
         object.__setattr__(self, "weight_sum", math.fsum(weights))
+        steps = _check_window(owner, self.window, self.time_steps)
+        object.__setattr__(self, "window_steps", steps)
+        longer = NeuronParameters(steps, tau) if steps > self.time_steps else None
+        object.__setattr__(self, "_window_code", longer)
+
+    @property
+    def window_code(self) -> NeuronParameters:
+        """The code whose digits fill the window: what the charge sums over. Its own where T = L."""
+        return self if self._window_code is None else self._window_code
+
+    @property
+    def silent_steps(self) -> int:
+        """Leading time steps of the window without a digit, L - T."""
+        return self.window_steps - self.time_steps
+
+    @property
+    def window_gain(self) -> float:
+        """``Q_L / Q_T``, which the consumers of a right-aligned code absorb; 1 where T = L."""
+        return self.window_code.weight_sum / self.weight_sum
 
     @property
     def max_code(self) -> int:

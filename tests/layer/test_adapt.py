@@ -238,7 +238,7 @@ def test_errors() -> None:
     with pytest.raises(UnsupportedError, match="adapt: net must hold at least one SpikePackNode, got Linear"):
         adapt(nn.Linear(2, 2))
     mixed = nn.Sequential(SpikePackNode(time_steps=2), SpikePackNode(time_steps=3))
-    with pytest.raises(UnsupportedError, match="all nodes must share time_steps and tau"):
+    with pytest.raises(UnsupportedError, match="all nodes must share window and tau"):
         latency(mixed)
     with pytest.raises(
         UnsupportedError, match=r"latency: net must be traceable by torch\.fx, got Untraceable"
