@@ -59,11 +59,15 @@ class IntegerBuilder:
         self.bits = {"scale": skip_bits}
         self.weight_bits, self.state_bits = weight_bits, state_bits
         self.ops: list[Op] = []
+        self.window = 1
 
     def network(self, provenance: dict[str, str]) -> Network:
-        """The finished network, branches balanced; its window is that of the longest code."""
-        window = max(op.time_steps for op in self.ops if isinstance(op, (Input, Neuron)))
-        return Network(self.ops, window, provenance).balanced()
+        """The finished network, branches balanced; its window is that of its nodes, the longest code's."""
+        return Network(self.ops, self.window, provenance).balanced()
+
+    def _check(self, name: str, parameters: NeuronParameters) -> None:
+        check_exportable(name, parameters)
+        self.window = max(self.window, parameters.window_steps)
 
     def _unique(self, name: str) -> str:
         taken = {op.name for op in self.ops}
@@ -81,7 +85,7 @@ class IntegerBuilder:
         self, name: str, shape: Shape, theta: FloatArray, amplitude: FloatArray, parameters: NeuronParameters
     ) -> Spikes:
         """An input whose values are coded outside; arguments as :meth:`neuron`."""
-        check_exportable(name, parameters)
+        self._check(name, parameters)
         source = self._emit(
             Input.kind, name, (), threshold=theta.astype(np.float32), shape=shape,
             time_steps=parameters.time_steps, signed=parameters.signed, rounding=parameters.rounding,
@@ -162,10 +166,11 @@ class IntegerBuilder:
             name: Path of the node.
             current: What it receives.
             theta: Threshold ``[1]`` or ``[C]``, in real units.
-            amplitude: What a full code stands for to its readers: 1 (unit output) or theta.
+            amplitude: What a full code stands for to its readers: 1 (unit output; less where it is
+                right-aligned in a longer window) or theta.
             parameters: Constants of the node.
         """
-        check_exportable(name, parameters)
+        self._check(name, parameters)
         unit = _lsb(theta, parameters, current.shape)
         received = name, current.branches, self._bits(current), current.bias, unit
         quantized = (

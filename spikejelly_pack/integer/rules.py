@@ -87,7 +87,8 @@ def _scales(name: str, node: SpikePackNode, axes: int) -> tuple[FloatArray, Floa
             f"neuron {name!r}: channels must be dimension 1 of [N, *] in the integer form, got channel_dim="
             f"{node.channel_dim}; use one threshold for all."
         )
-    return theta, theta if node.scale_output else np.ones(1)
+    # a right-aligned code in a longer window stands for 1 / window_gain of a unit
+    return theta, theta if node.scale_output else np.full(1, 1 / node.window_gain)
 
 
 @_rule(SpikePackNode)
