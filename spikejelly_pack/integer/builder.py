@@ -52,10 +52,13 @@ class IntegerBuilder:
         skip_bits: Declared width of identity synapses.
         state_bits: Declared width of every membrane register.
         exact: Keep the integers of quantized weights and prove every decision, or refuse.
+        own_bits: Declare for weights that are quantized already the width they have.
     """
 
-    def __init__(self, weight_bits: int, skip_bits: int, state_bits: int, exact: bool = False) -> None:
-        self.exact = exact
+    def __init__(
+        self, weight_bits: int, skip_bits: int, state_bits: int, exact: bool = False, own_bits: bool = False
+    ) -> None:
+        self.exact, self.own_bits = exact, own_bits
         self.bits = {"scale": skip_bits}
         self.weight_bits, self.state_bits = weight_bits, state_bits
         self.ops: list[Op] = []
@@ -136,7 +139,14 @@ class IntegerBuilder:
         )
         return Current((branch,), np.zeros(len(rows)), value.shape)
 
-    def linear(self, name: str, value: Spikes | Pooled, weight: FloatArray, bias: FloatArray) -> Current:
+    def linear(
+        self,
+        name: str,
+        value: Spikes | Pooled,
+        weight: FloatArray,
+        bias: FloatArray,
+        quantized_bits: int | None = None,
+    ) -> Current:
         """A dense synapse; flattened average pooling in front of it is folded into its weight.
 
         Args:
@@ -144,12 +154,14 @@ class IntegerBuilder:
             value: One-dimensional spikes, or flattened pooled ones.
             weight: ``[out, in]``, in real units.
             bias: ``[out]``.
+            quantized_bits: Width of the weights where they are quantized already.
         """
         if isinstance(value, Pooled):
             weight, source = unpool(weight, value), self.flatten(f"{name}_flatten", value.spikes)
         else:
             source = value
-        branch = Branch("dense", name, source, weight * source.unit, "weight", weight.shape)
+        rows = weight * source.unit
+        branch = Branch("dense", name, source, rows, "weight", weight.shape, quantized_bits=quantized_bits)
         return Current((branch,), bias, (len(weight),))
 
     def neuron(
@@ -201,7 +213,12 @@ class IntegerBuilder:
         )
 
     def _bits(self, current: Current) -> list[int]:
-        return [self.bits.get(branch.kind, self.weight_bits) for branch in current.branches]
+        return [self._width(branch) for branch in current.branches]
+
+    def _width(self, branch: Branch) -> int:
+        if self.own_bits and branch.quantized_bits is not None:
+            return max(2, branch.quantized_bits)  # binary weights need a sign and a magnitude there
+        return self.bits.get(branch.kind, self.weight_bits)
 
     def _synapses(self, name: str, current: Current, quantized: Quantized) -> str:
         names = []

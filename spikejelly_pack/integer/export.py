@@ -33,6 +33,7 @@ def build_integer(
     skip_bits: int = 16,
     state_bits: int = 24,
     exact: bool = False,
+    own_bits: bool = False,
 ) -> Network:
     """The integer form of a SpikePack network, branches balanced, accumulators proven to fit.
 
@@ -45,6 +46,9 @@ def build_integer(
         state_bits: Width of membrane registers, 8..32.
         exact: For networks with quantized weights: keep their integers, and choose thresholds and biases that
             provably give the codes of real arithmetic. Where the widths hold no such form, an error.
+        own_bits: Declare for layers with quantized weights (``quantize_weights``) the width they have
+            instead of ``weight_bits``: smaller, but less room to round a threshold. Either way the integers
+            are the quantizer's own, times one factor per channel.
 
     Raises:
         UnsupportedError: A layer has no integer form, or with ``exact`` no exact one; the message names it.
@@ -61,7 +65,7 @@ def build_integer(
     check_state_bits("export", state_bits)
     _check_example(example_input)
     model = canonical_graph(snn, example_input)
-    builder = IntegerBuilder(weight_bits, skip_bits, state_bits, bool(exact))
+    builder = IntegerBuilder(weight_bits, skip_bits, state_bits, bool(exact), bool(own_bits))
     _Walk(model, builder, tuple(example_input.shape[1:])).run()
     network = builder.network(_provenance())
     check_bounds(network)
@@ -158,6 +162,7 @@ def export(
     skip_bits: int = 16,
     state_bits: int = 24,
     exact: bool = False,
+    own_bits: bool = False,
 ) -> Network:
     """Write the integer form of a network to an exchange file; returns it.
 
@@ -170,6 +175,7 @@ def export(
         skip_bits: As there.
         state_bits: As there.
         exact: As there.
+        own_bits: As there.
 
     Raises:
         As :func:`build_integer`, and OutputError if the file cannot be written.
@@ -177,8 +183,9 @@ def export(
     if isinstance(golden, bool) or not isinstance(golden, int) or golden < 0:
         raise ParameterError(f"export: golden must be an integer >= 0, got {golden!r}; 4 samples are usual.")
     network = build_integer(
-        snn, example_input, weight_bits=weight_bits, skip_bits=skip_bits, state_bits=state_bits, exact=exact
-    )
+        snn, example_input, weight_bits=weight_bits, skip_bits=skip_bits, state_bits=state_bits,
+        exact=exact, own_bits=own_bits,
+    )  # fmt: skip
     (entry,) = network.inputs
     samples = encode(entry, example_input[:golden].detach().cpu().to(torch.float32).numpy())
     exchange.save(network, path, {entry.name: samples} if len(samples) else None)

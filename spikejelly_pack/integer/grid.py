@@ -12,8 +12,10 @@ found is proven, not measured.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -22,29 +24,13 @@ from ..spec.errors import BoundError, UnsupportedError
 from ..spec.parameters import NeuronParameters
 from .quantize import Quantized, quantize_readout
 from .values import Branch, FloatArray
+from .weight_grid import TOLERANCE, recover_grid
 
 __all__ = ["Decision", "decide", "exact_population", "exact_readout", "recover_grid"]
 
 IntRow = npt.NDArray[np.int64]
-_TOLERANCE = 2.0**-20  # relative: float32 weights k * s are rounded products
 _EXACT = 1 + 1e-9  # 127 / (127 / 100) is 99.999.. in floats
 _CHUNK = 128  # factors tried at once
-
-
-def recover_grid(values: FloatArray, limit: int) -> tuple[npt.NDArray[np.int64], float] | None:
-    """Smallest integers w, at most ``limit``, and rho with ``values = rho * w``; None where there are none.
-
-    Values agree to a relative 2^-20. All zeros give zeros and ``rho = 1``.
-    """
-    peak = float(np.abs(values).max(initial=0.0))
-    if peak == 0.0:
-        return np.zeros(values.shape, np.int64), 1.0
-    for largest in range(1, limit + 1):
-        scaled = values * (largest / peak)
-        whole = np.rint(scaled)
-        if (np.abs(scaled - whole) <= _TOLERANCE * np.abs(whole)).all():
-            return whole.astype(np.int64), float(whole @ values / (whole @ whole))
-    return None
 
 
 @dataclass(frozen=True)
@@ -76,7 +62,11 @@ def decide(
     """
     top_factor, top_threshold, register = bounds
     codes = np.arange(1, parameters.max_code + 1, dtype=np.int64)
-    places = np.ceil((codes - parameters.half) * spacing - bias).clip(low, high + 1).astype(np.int64)
+    places = (
+        _ceilings((codes - parameters.half).astype(np.float64), spacing, bias)
+        .clip(low, high + 1)
+        .astype(np.int64)
+    )
     reach = max(abs(low), abs(high))
     for start in range(1, top_factor + 1, _CHUNK):
         factors = np.arange(start, min(start + _CHUNK, top_factor + 1), dtype=np.int64)
@@ -94,6 +84,16 @@ def decide(
             at = int(found[0])
             return Decision(int(m[at]), int(n[at]), int(b[at]))
     return None
+
+
+def _ceilings(levels: FloatArray, spacing: float, bias: float) -> FloatArray:
+    """``ceil(levels * spacing - bias)``, where rounding could decide by rational arithmetic."""
+    exact = levels * spacing - bias
+    places = np.ceil(exact)
+    doubt = 8 * np.finfo(np.float64).eps * (np.abs(levels * spacing) + abs(bias))
+    for index in np.flatnonzero(np.abs(exact - np.rint(exact)) <= doubt):
+        places[index] = math.ceil(Fraction(float(levels[index])) * Fraction(spacing) - Fraction(bias))
+    return places
 
 
 def _reach(branches: Sequence[Branch], rows: list[IntRow]) -> tuple[int, int]:
@@ -209,7 +209,7 @@ def exact_readout(
         # the largest factor the plain form allows, so that the register still fits
         factor = max(1, min(limit // peak, int(step / plain.scale[channel] * _EXACT)))
         scale = step / factor
-        if scale < plain.scale[channel] * (1 - _TOLERANCE):
+        if scale < plain.scale[channel] * (1 - TOLERANCE):
             continue
         for weight, row in zip(plain.weights, whole, strict=True):
             weight[channel] = row * factor

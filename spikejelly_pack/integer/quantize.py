@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ..spec.errors import BoundError
 from .values import Branch, FloatArray
+from .weight_grid import RowGrid, denominators, factors, grids_of, whole_factor
 
 __all__ = ["Quantized", "Row", "quantize_population", "quantize_readout"]
 
@@ -54,13 +55,16 @@ class Row:
         names: Branches, for messages.
         reach: Worst case of the sum over all inputs, bias included.
         slack: What rounding the weights can add to it, in units of the membrane.
+        grids: Per branch the integers of weights that are quantized already (the branch then stands in
+            ``weights`` with its scale alone), else None.
     """
 
     weights: list[FloatArray]
-    limits: list[int]
+    limits: list[float]
     names: list[str]
     reach: float
     slack: float
+    grids: list[RowGrid | None]
 
     def largest_factor(self, register: int) -> tuple[float, str]:
         """Largest factor that fits the weights and, in ``register``, the sum; and what bounds it."""
@@ -80,26 +84,48 @@ class Row:
         pairs = zip(peaks, self.limits, strict=True)
         return min((limit / peak for peak, limit in pairs if peak > 0), default=1.0)
 
+    @property
+    def importance(self) -> FloatArray:
+        """What an error of each entry of ``weights`` weighs: a scale moves all integers of its row."""
+        pairs = zip(self.weights, self.grids, strict=True)
+        return np.concatenate([np.ones(len(w)) if g is None else np.array([g.power]) for w, g in pairs])
 
-def _rows(branches: Sequence[Branch], bits: list[int], bias: FloatArray, unit: FloatArray) -> list[Row]:
+
+def _rows(
+    owner: str, branches: Sequence[Branch], bits: list[int], bias: FloatArray, unit: FloatArray
+) -> list[Row]:
     limits = [(1 << (width - 1)) - 1 for width in bits]
     names = [branch.name for branch in branches]
     rows = []
     for channel in range(len(unit)):
         weights = [branch.rows[channel] / unit[channel] for branch in branches]
+        grids = grids_of(owner, branches, weights, channel)
         high = low = slack = 0.0
-        for branch, row in zip(branches, weights, strict=True):
+        for branch, row, grid in zip(branches, weights, grids, strict=True):
             up, down = branch.most * row.clip(min=0).sum(), branch.most * (-row).clip(min=0).sum()
             up, down = (up + down, up + down) if branch.source.signed else (up, down)
             high, low = high + up, low + down
-            slack += 0.5 * branch.most * np.count_nonzero(row)
+            moved = np.count_nonzero(row) if grid is None else int(np.abs(grid.integers).sum())
+            slack += 0.5 * branch.most * moved
         reach = max(high, low) + abs(float(bias[channel])) / float(unit[channel])
-        rows.append(Row(weights, limits, names, float(reach), float(slack) + 1.0))
+        known = zip(weights, limits, grids, strict=True)
+        bounds = [(w, float(limit)) if g is None else g.bound(limit) for w, limit, g in known]
+        entries, tops = [w for w, _ in bounds], [limit for _, limit in bounds]
+        rows.append(Row(entries, tops, names, float(reach), float(slack) + 1.0, grids))
     return rows
 
 
-def _rounded(branches: Sequence[Branch], factor: FloatArray) -> list[IntArray]:
-    return [np.rint(branch.rows * factor[:, None]).astype(np.int32) for branch in branches]
+def _rounded(
+    owner: str, branches: Sequence[Branch], rows: list[Row], factor: FloatArray, n: FloatArray
+) -> list[IntArray]:
+    """Integer weights: ``factor`` times real ones; of quantized ones their own integers times a factor."""
+    weights = [np.rint(branch.rows * factor[:, None]).astype(np.int32) for branch in branches]
+    for channel, row in enumerate(rows):
+        if any(grid is not None for grid in row.grids):
+            for index, m in enumerate(factors(owner, channel, row.grids, float(n[channel]))):
+                if (grid := row.grids[index]) is not None and m is not None:
+                    weights[index][channel] = m * grid.integers
+    return weights
 
 
 def quantize_population(
@@ -128,11 +154,10 @@ def quantize_population(
     register = (1 << (state_bits - 1)) - 1
     threshold = np.empty(len(unit), np.int32)
     coarse = []
-    for channel, row in enumerate(_rows(branches, bits, bias, unit)):
+    rows = _rows(owner, branches, bits, bias, unit)
+    for channel, row in enumerate(rows):
         # the rounding offset, half a threshold, enters the register too
-        top, bound = Row(row.weights, row.limits, row.names, row.reach + 0.5, row.slack).largest_factor(
-            register
-        )
+        top, bound = replace(row, reach=row.reach + 0.5).largest_factor(register)
         limit = (1 << (state_bits - 1)) >> time_steps
         if min(top, limit) < 1:
             raise BoundError(
@@ -144,11 +169,11 @@ def quantize_population(
         relative = np.append(np.concatenate(row.weights), bias[channel] / unit[channel])
         coarse += [channel] if 2 * top < row.wanted and row.reach > 2 * abs(relative[-1]) else []
         # A weight's rounding error meets codes up to ``most``, the bias' only one.
-        importance = np.append(np.ones(len(relative) - 1), max(branch.most for branch in branches) ** -2.0)
-        threshold[channel] = _best_denominator(relative, importance, int(min(top * _EXACT, limit)))
+        importance = np.append(row.importance, max(branch.most for branch in branches) ** -2.0)
+        threshold[channel] = _best_denominator(row, relative, importance, int(min(top * _EXACT, limit)))
     _warn_if_coarse(owner, coarse, len(unit), time_steps, state_bits)
     n = threshold.astype(np.float64)
-    integers = _rounded(branches, n / unit)
+    integers = _rounded(owner, branches, rows, n / unit, n)
     return Quantized(threshold, _integer_bias(owner, bias / unit * n), integers, unit / n)
 
 
@@ -163,11 +188,14 @@ def _warn_if_coarse(owner: str, coarse: list[int], channels: int, time_steps: in
         )
 
 
-def _best_denominator(row: FloatArray, importance: FloatArray, top: int) -> int:
-    """The N <= ``top`` that rounds ``row * N`` with the least squared error relative to N."""
-    count = min(top, max(_CANDIDATES, min(top // 4, _PRODUCTS // max(row.size, 1))))
-    candidates = np.arange(top, top - count, -1, dtype=np.float64)
-    scaled = row[None, :] * candidates[:, None]
+def _best_denominator(row: Row, relative: FloatArray, importance: FloatArray, top: int) -> int:
+    """The N <= ``top`` that rounds ``relative * N`` with the least squared error relative to N."""
+    if any(grid is not None for grid in row.grids):
+        candidates = denominators(row.grids, top).astype(np.float64)
+    else:
+        count = min(top, max(_CANDIDATES, min(top // 4, _PRODUCTS // max(relative.size, 1))))
+        candidates = np.arange(top, top - count, -1, dtype=np.float64)
+    scaled = relative[None, :] * candidates[:, None]
     error = ((scaled - np.rint(scaled)) ** 2) @ importance / candidates**2
     return int(candidates[int(error.argmin())])
 
@@ -200,21 +228,21 @@ def quantize_readout(
     """
     register = (1 << (state_bits - 1)) - 1
     factor = np.ones(len(bias))
-    for channel, row in enumerate(_rows(branches, bits, bias, np.ones(len(bias)))):
+    rows = _rows(owner, branches, bits, bias, np.ones(len(bias)))
+    for channel, row in enumerate(rows):
         if row.reach > 0:
-            unit = Row(
-                [w / row.reach for w in row.weights], row.limits, row.names, 1.0, row.slack
-            ).largest_factor(register)
+            shares = [w / row.reach for w in row.weights]
+            unit = replace(row, weights=shares, reach=1.0).largest_factor(register)
             if unit[0] < 1:
                 raise BoundError(
                     f"readout {owner!r}: output {channel} must fit its widths, but {unit[1]} does not hold "
                     "it; "
                     "declare more state_bits or use fewer time steps."
                 )
-            factor[channel] = unit[0] / row.reach
+            factor[channel] = whole_factor(row.grids, unit[0] / row.reach)
     return Quantized(
         np.ones(len(bias), np.int32),
         _integer_bias(owner, bias * factor),
-        _rounded(branches, factor),
+        _rounded(owner, branches, rows, factor, factor),
         1.0 / factor,
     )

@@ -19,6 +19,7 @@ from ..spec.errors import UnsupportedError
 from .builder import IntegerBuilder, analog_error
 from .pooling import pooled_size
 from .values import Analog, Branch, Current, FloatArray, Pooled, Spikes, Value
+from .weight_grid import weight_bits_of
 
 __all__ = ["RULES", "Value", "add", "refuse", "rule_for"]
 
@@ -105,7 +106,8 @@ def _linear(builder: IntegerBuilder, name: str, module: nn.Linear, inputs: list[
     value = inputs[0]
     if not (isinstance(value, Pooled) and value.flat):
         value = _needs(name, value, "a linear layer", axes=1)
-    return builder.linear(name, value, _array(module.weight), _bias(module, module.out_features))
+    weight, bias = _array(module.weight), _bias(module, module.out_features)
+    return builder.linear(name, value, weight, bias, weight_bits_of(module))
 
 
 @_rule(sj.Conv2d)
@@ -125,7 +127,9 @@ def _conv2d(_builder: IntegerBuilder, name: str, module: nn.Conv2d, inputs: list
         "stride": module.stride, "padding": module.padding,
         "dilation": module.dilation, "groups": module.groups,
     }  # fmt: skip
-    branch = Branch("conv2d", name, source, rows, "weight", weight.shape, options)
+    branch = Branch(
+        "conv2d", name, source, rows, "weight", weight.shape, options, quantized_bits=weight_bits_of(module)
+    )
     height, width = (
         (n + 2 * p - d * (k - 1) - 1) // s + 1
         for n, p, d, k, s in zip(

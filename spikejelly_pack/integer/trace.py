@@ -14,6 +14,7 @@ from ..recipes.batchnorm import fold_batchnorm
 from ..recipes.canonical import canonicalize
 from ..recipes.shapes import shapes_of
 from ..spec.errors import UnsupportedError
+from .weight_grid import plain_weights
 
 __all__ = ["canonical_graph"]
 
@@ -34,7 +35,7 @@ def canonical_graph(snn: nn.Module, example_input: Tensor) -> fx.GraphModule:
         UnsupportedError: The network does not trace, or an operation has no rule.
         ShapeError: The network does not take ``example_input``.
     """
-    net = copy.deepcopy(snn).cpu().eval()
+    net = plain_weights(copy.deepcopy(snn).cpu().eval())
     functional.reset_net(net)
     functional.set_step_mode(net, "s")
     set_form(net, "packed")

@@ -81,6 +81,7 @@ class Branch:
         weight_shape: Shape of that field.
         options: Its other constants.
         copies: Inputs of one sum that share each weight (a pooling window; else 1).
+        quantized_bits: Width of the layer's weights where they are quantized already, else None.
     """
 
     kind: str
@@ -91,6 +92,7 @@ class Branch:
     weight_shape: tuple[int, ...]
     options: dict[str, Any] = field(default_factory=dict)
     copies: int = 1
+    quantized_bits: int | None = None
 
     @property
     def most(self) -> int:
