@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from spikingjelly.activation_based.ann2snn import Converter, ModuleConverter
-from torch import Tensor, nn
+from torch import nn
 
 from ..spec.errors import ParameterError, ShapeError, SpikePackError, UnsupportedError
 from ..spec.parameters import check_choice
 from .report import ConversionReport
 from .spikepack import SpikePackRecipe
+from .time_steps import TimeSteps
 from .tree import ModuleReport, SpikePackModuleRecipe
 
 __all__ = ["ROUTES", "convert"]
@@ -34,11 +35,14 @@ _UNTRACEABLE = (
 def convert(
     model: nn.Module,
     dataloader: Iterable[Any],
-    time_steps: int = 8,
+    time_steps: TimeSteps = 8,
     *,
     calibrator: str = "mse",
     channel_wise: bool = False,
     rounding: str = "round_half_up",
+    error_bound: float | None = None,
+    improve: Sequence[str] = (),
+    compare: Sequence[str] = (),
     strict: bool = False,
     extra_rules: Mapping[Any, Any] | None = None,
     share_calls: bool = False,
@@ -57,10 +61,17 @@ def convert(
     Args:
         model: The source network.
         dataloader: Calibration batches: tensors, ``(inputs, targets)``, or dicts of keyword arguments.
-        time_steps: T of every node, 1..16.
-        calibrator: ``"mse"``, ``"max"``, ``"percentile"`` or a percentile such as ``"99.9%"``.
+        time_steps: T of every node, 1..16; or T by name, ``{"layer1.0.relu": 4, "*": T of the others}``, by
+            names in ``report.layers``; or ``"auto"``: chosen under ``error_bound``.
+        calibrator: ``"mse"``, ``"max"``, ``"percentile"``, a percentile such as ``"99.9%"``, or
+            ``"divergence"`` (searches for the least divergence of the logits).
         channel_wise: One threshold per channel instead of one per tensor.
         rounding: ``"round_half_up"`` or ``"floor"``.
+        error_bound: For ``time_steps="auto"``: largest relative error of the outputs on the calibration data,
+            dimensionless. Such a search reads the data many times over.
+        improve: Improvers, names from ``IMPROVERS``; ``"equalization"`` takes the FX route.
+        compare: Modules whose outputs a search compares, see :class:`.SpikePackModuleRecipe`; takes the
+            module route.
         strict: Refuse a result with a synaptic operation that spikes do not drive.
         extra_rules: ``{module type or function: "soma" or SynapseRule}``; takes the module route.
         share_calls: One node for all calls of an operation in a module; takes the module route.
@@ -80,13 +91,17 @@ def convert(
         raise ParameterError(
             f"convert: model must be a torch.nn.Module, got {type(model).__name__}; pass the network itself."
         )
-    common: dict[str, Any] = {"calibrator": calibrator, "channel_wise": channel_wise, "rounding": rounding}
-    data = _Counted(dataloader) if _yields(dataloader) else dataloader
+    common: dict[str, Any] = {
+        "calibrator": calibrator, "channel_wise": channel_wise, "rounding": rounding, "progress": progress,
+        "error_bound": error_bound, "improve": improve,
+    }  # fmt: skip
+    data = _Counted(dataloader)
     recipe = SpikePackModuleRecipe(
         data, time_steps, **common, extra_rules=extra_rules, share_calls=share_calls, forward=forward,
-        strict=strict, progress=progress,
+        strict=strict, compare=compare,
     )  # fmt: skip
-    options = {"extra_rules": extra_rules, "share_calls": share_calls, "forward": forward}
+    recipe.choices.check_data(dataloader)
+    options = {"extra_rules": extra_rules, "share_calls": share_calls, "forward": forward, "compare": compare}
     asked = [name for name, value in options.items() if value]
     if route == "fx" and asked:
         raise ParameterError(
@@ -94,7 +109,7 @@ def convert(
         )
     reason = "asked for"
     if route != "module" and not asked:
-        fx_recipe = SpikePackRecipe(data, time_steps, **common, progress=progress)
+        fx_recipe = SpikePackRecipe(data, time_steps, **common)
         try:
             network = Converter(fx_recipe, device=device).convert(model)
             return _labelled(
@@ -130,10 +145,6 @@ class _Counted:
     def exhausted(self) -> bool:
         """Whether a second pass would find less."""
         return self.begun and isinstance(self.data, Iterator)
-
-
-def _yields(data: Any) -> bool:
-    return isinstance(data, Iterable) and not isinstance(data, (Tensor, str, dict))
 
 
 def _another_way(error: Exception, data: Any) -> bool:

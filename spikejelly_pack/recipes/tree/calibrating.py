@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from ...spec.errors import UnsupportedError
 from ...spec.parameters import NeuronParameters
-from ..calibration import make_calibrator
+from ..calibration import Calibrator
 from ..observer import Observer
 from .constants import Constants, tensors_in
 from .rules import is_float
 from .session import Session
 
-__all__ = ["Calibrating", "Site", "ValueObserver"]
+__all__ = ["Calibrating", "Seen", "ValueObserver"]
 
 _PIECE = 2**22
 _SAMPLE = 2**16
@@ -51,15 +51,15 @@ class ValueObserver(Observer):
 
     Args:
         path: Place and operand, for messages.
-        calibrator: Name of the calibrator.
+        calibrator: Collects the statistics.
         axis: Axis of the channels, negative, or None for one threshold.
 
     Attributes:
         silent: Whether only zeros were seen.
     """
 
-    def __init__(self, path: str, calibrator: str, axis: int | None) -> None:
-        super().__init__(path, make_calibrator(calibrator, axis is not None), unsigned=False)
+    def __init__(self, path: str, calibrator: Calibrator, axis: int | None) -> None:
+        super().__init__(path, calibrator, unsigned=False)
         self.axis = axis
         self.silent = True
 
@@ -89,7 +89,7 @@ class ValueObserver(Observer):
 
 
 @dataclass
-class Site:
+class Seen:
     """What is known about one place."""
 
     kind: str
@@ -106,7 +106,7 @@ class Calibrating(Session):
 
     Args:
         model: The network that will run.
-        calibrator: Name of the calibrator.
+        make_calibrator: ``make_calibrator(channel_wise)``.
         channel_wise: One threshold per channel where the consumer has channels.
         extra_rules: As in :class:`.Session`.
         share_calls: As in :class:`.Session`.
@@ -115,21 +115,22 @@ class Calibrating(Session):
     def __init__(
         self,
         model: nn.Module,
-        calibrator: str,
+        make_calibrator: Callable[[bool], Calibrator],
         channel_wise: bool,
         extra_rules: dict[Any, Any],
         share_calls: bool,
     ) -> None:
         super().__init__(extra_rules, share_calls)
-        self.calibrator, self.channel_wise = calibrator, channel_wise
+        self.make_calibrator, self.channel_wise = make_calibrator, channel_wise
         self.constants = Constants(model)
-        self.sites: dict[str, Site] = {}
+        self.sites: dict[str, Seen] = {}
         self.calls: dict[str, set[int]] = {}
         self.soma: dict[str, dict[str, None]] = {}
         self.affine: dict[str, dict[str, None]] = {}
         self.entered: set[str] = set()
         self.batch = -1
-        self._pending: dict[str, Site] = {}
+        #: Axis of the channels of every output that a correction may act on, by place.
+        self.outputs: dict[str, int] = {}
 
     def run(self, model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Observe one batch."""
@@ -147,7 +148,7 @@ class Calibrating(Session):
 
     def code(self, place: str, operand: int | str, x: Any, axis: int | None) -> Any:
         """Observe an operand, unless it is constant."""
-        site = self.sites.setdefault(place, Site(""))
+        site = self.sites.setdefault(place, Seen(""))
         if self.constants.holds(x):
             site.weight = site.weight or self.constants.names.get(id(x))
             return x
@@ -158,7 +159,7 @@ class Calibrating(Session):
         axis = axis if self.channel_wise else None
         observer = site.observers.get(str(operand))
         if observer is None:
-            observer = ValueObserver(f"{place}:{operand}", self.calibrator, axis)
+            observer = ValueObserver(f"{place}:{operand}", self.make_calibrator(axis is not None), axis)
             site.observers[str(operand)] = observer
         observer.watch(x)
         return x
@@ -166,7 +167,7 @@ class Calibrating(Session):
     def synapse_done(
         self, place: str, kind: str, inputs: list[Any], macs: Callable[[], int], analog: bool = False
     ) -> None:
-        site = self.sites.setdefault(place, Site(kind))
+        site = self.sites.setdefault(place, Seen(kind))
         site.kind = kind
         if analog:
             site.on_spikes = False
@@ -178,6 +179,13 @@ class Calibrating(Session):
         if site.batch in (-1, self.batch) or not site.macs:
             site.macs += macs()
             site.batch = self.batch
+
+    def corrected(self, place: str, output: Any, axis: int) -> Any:
+        """Remember the place: unless its weight is made from the data, its mean is a bias' affair."""
+        site = self.sites.get(place)
+        if site is None or not (site.constant or "1" in site.observers):
+            self.outputs[place] = axis
+        return output
 
     def done(self, name: str, inputs: tuple[Any, Any], output: Any) -> None:
         self.constants.follow(name, inputs, output)

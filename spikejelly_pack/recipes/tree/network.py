@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,11 +14,12 @@ from torch import Tensor, nn
 from ...neuron import SpikePackNode
 from ...spec import atomic
 from ...spec.errors import ExchangeFileError, ParameterError, UnsupportedError
-from .places import Operand, Plan, node_name
+from ..moments import Moments
+from .places import Operand, Plan, module_name, node_name
 from .rules import is_float
-from .session import Session, attach
+from .session import NORMALIZATION, Session, attach
 
-__all__ = ["SpikePackNetwork", "ValueNode"]
+__all__ = ["Correction", "SpikePackNetwork", "ValueNode"]
 
 
 class ValueNode(SpikePackNode):
@@ -40,6 +42,32 @@ class ValueNode(SpikePackNode):
     def supported_step_mode(self) -> tuple[str]:
         """Only ``"s"``: one window per call."""
         return ("s",)
+
+
+class Correction(nn.Module):
+    """``gain * y + shift`` per channel, in float64 until it is applied: what an improver found.
+
+    Args:
+        channels: C.
+    """
+
+    gain: Tensor
+    shift: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("gain", torch.ones(channels, dtype=torch.float64))
+        self.register_buffer("shift", torch.zeros(channels, dtype=torch.float64))
+
+    def then(self, gain: Tensor, shift: Tensor) -> None:
+        """Correct what it put out so far once more."""
+        self.gain, self.shift = self.gain * gain, self.shift * gain + shift
+
+    def forward(self, output: Tensor, axis: int) -> Tensor:
+        """Any shape with its channels on ``axis``."""
+        shape = [1] * output.dim()
+        shape[axis] = -1
+        return output * self.gain.view(shape).to(output.dtype) + self.shift.view(shape).to(output.dtype)
 
 
 class _Spiking(Session):
@@ -70,6 +98,15 @@ class _Spiking(Session):
             )
         return self.nodes[node_name(place, operand)](x)
 
+    def corrected(self, place: str, output: Any, axis: int) -> Any:
+        """With the correction of this place, if it has one."""
+        name = module_name(place)
+        if name in self.network.corrections and not self.network.transparent:
+            output = self.network.corrections[name](output, axis)
+        if place in self.network.watched:
+            self.network.watched[place].add(output, axis)
+        return output
+
     def _changed(self, place: str) -> UnsupportedError:
         return UnsupportedError(
             f"layer {place!r}: this call saw no data in calibration, the control flow changed; calibrate "
@@ -79,6 +116,8 @@ class _Spiking(Session):
     def check_calls(self) -> None:
         """A place that was called another number of times than in calibration has mixed up its nodes."""
         for site, count in self.counts.items():
+            if not self.plan.corrections and site.endswith(f":{NORMALIZATION}"):
+                continue  # nothing stands there
             seen = self.plan.calls.get(site, [])
             if count not in seen and not self.share_calls:
                 raise UnsupportedError(
@@ -101,6 +140,8 @@ class SpikePackNetwork(nn.Module):
         nodes: One node per coded input, named ``path/of/module:operation`` with the number of the call
             and the operand.
         transparent: True lets values pass the nodes as they are; for comparison with the source.
+        corrections: What improvers add to outputs, by place.
+        watched: Moments of outputs to keep, by place.
         report: What conversion did, None after :meth:`load`.
     """
 
@@ -112,7 +153,8 @@ class SpikePackNetwork(nn.Module):
         self.model, self.extra_rules = model, dict(extra_rules or {})
         self.transparent = False
         self.report: Any = None
-        self.nodes = nn.ModuleDict()
+        self.nodes, self.corrections = nn.ModuleDict(), nn.ModuleDict()
+        self.watched: dict[str, Moments] = {}
         self.plan = plan
         self.register_buffer("plan_bytes", plan.to_tensor())
         self._build_nodes()
@@ -120,9 +162,36 @@ class SpikePackNetwork(nn.Module):
 
     def _build_nodes(self) -> None:
         self.nodes.clear()
+        self.corrections.clear()
         for place, found in self.plan.places.items():
             for operand, about in found.operands.items():
                 self.nodes[node_name(place, operand)] = _node(self.plan, about)
+        for place, channels in self.plan.corrections.items():
+            self.corrections[module_name(place)] = Correction(channels)
+
+    def set_node(self, place: str, operand: str, time_steps: int, theta: Tensor) -> None:
+        """Give a node its T and thresholds; :meth:`replan` when all are set."""
+        about = self.plan.places[place].operands[operand]
+        about.time_steps = time_steps
+        node: Any = _node(self.plan, about).to(theta.device).train(self.training)
+        with torch.no_grad():
+            node.theta.copy_(theta.reshape(node.theta.shape))
+        self.nodes[node_name(place, operand)] = node
+
+    def correct(self, place: str, gain: Tensor, shift: Tensor) -> None:
+        """Let a place put out ``gain * y + shift`` per channel; :meth:`replan` when all are set."""
+        name = module_name(place)
+        if name not in self.corrections:
+            self.plan.corrections[place] = len(gain)
+            self.corrections[name] = Correction(len(gain)).to(gain.device)
+        correction: Any = self.corrections[name]
+        correction.then(gain.double(), shift.double())
+
+    def replan(self) -> None:
+        """Bring the stored plan up to date."""
+        steps = [about.time_steps for place in self.plan.places.values() for about in place.operands.values()]
+        self.plan.time_steps = max(steps, default=self.plan.time_steps)
+        self.plan_bytes = self.plan.to_tensor().to(self.plan_bytes.device)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """As the source network.
@@ -130,8 +199,12 @@ class SpikePackNetwork(nn.Module):
         Raises:
             UnsupportedError: The control flow is not the one of calibration; the message names the place.
         """
+        return self.run(lambda: self.model(*args, **kwargs))
+
+    def run(self, call: Callable[[], Any]) -> Any:
+        """Run code that calls ``model`` or parts of it, on spikes; errors as for :meth:`forward`."""
         session = _Spiking(self)
-        output = session.run(self.model, args, kwargs)
+        output = session.run(call, (), {})
         session.check_calls()
         return output
 
@@ -145,6 +218,7 @@ class SpikePackNetwork(nn.Module):
             self.plan_bytes = stored.detach().to(device).clone()
             self._build_nodes()
             self.nodes.to(device)
+            self.corrections.to(device)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -191,6 +265,6 @@ def _node(plan: Plan, about: Operand) -> ValueNode:
         )
     theta = torch.ones(about.thresholds) if about.axis is not None else torch.ones(())
     return ValueNode(
-        plan.time_steps, v_threshold=theta, signed=about.signed, rounding=plan.rounding, scale_output=True,
+        about.time_steps, v_threshold=theta, signed=about.signed, rounding=plan.rounding, scale_output=True,
         form="packed", channel_dim=1 if about.axis is None else about.axis,
     )  # fmt: skip

@@ -11,23 +11,29 @@ from torch import Tensor
 
 from ...spec.errors import ExchangeFileError
 
-__all__ = ["Operand", "Place", "Plan", "node_name"]
+__all__ = ["Operand", "Place", "Plan", "module_name", "node_name"]
 
-VERSION = 1
+VERSION = 2
+
+
+def module_name(place: str) -> str:
+    """A place as the name of a module: such names hold no dots."""
+    return place.replace(".", "/")
 
 
 def node_name(place: str, operand: int | str) -> str:
-    """Name of a node among the modules of a network: module names hold no dots."""
-    return f"{place}:{operand}".replace(".", "/")
+    """Name of a node among the modules of a network."""
+    return module_name(f"{place}:{operand}")
 
 
 @dataclass
 class Operand:
-    """One coded input: whether the node is signed, its thresholds, the channels' axis (None: one)."""
+    """One coded input: its node's sign, number of thresholds, channels' axis (None: one threshold) and T."""
 
     signed: bool
     thresholds: int
     axis: int | None
+    time_steps: int
 
 
 @dataclass
@@ -40,13 +46,23 @@ class Place:
 
 @dataclass
 class Plan:
-    """Everything but the numbers: places, their nodes, and how often each is called in one pass."""
+    """Everything but the numbers: places, their nodes, and how often each is called in one pass.
+
+    Attributes:
+        time_steps: T of the window, the largest of the nodes'.
+        rounding: Of every node.
+        share_calls: As in :class:`.SpikePackModuleRecipe`.
+        places: By their name.
+        calls: Numbers of calls seen, by module and operation.
+        corrections: Channels of the outputs that an improver corrects, by place.
+    """
 
     time_steps: int
     rounding: str
     share_calls: bool
     places: dict[str, Place] = field(default_factory=dict)
     calls: dict[str, list[int]] = field(default_factory=dict)
+    corrections: dict[str, int] = field(default_factory=dict)
 
     def to_tensor(self) -> Tensor:
         """As bytes in a tensor, so that a file of tensors holds it."""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
 from spikingjelly.activation_based.ann2snn.recipes import ModuleConversionRecipe
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from ...spec.errors import DtypeError, ParameterError, ShapeError, SpikePackError, UnsupportedError
 from ...spec.parameters import NeuronParameters
-from ..calibration import make_calibrator
+from ..choices import Choices
+from ..improve import IMPROVERS
 from ..report import NodeEntry
-from .calibrating import Calibrating, Site
+from ..time_steps import TimeSteps
+from .calibrating import Calibrating, Seen
+from .coded import CodedTree, TreeSite
 from .constants import tensors_in
 from .network import SpikePackNetwork
 from .places import Operand, Place, Plan, node_name
@@ -49,11 +51,16 @@ class SpikePackModuleRecipe(ModuleConversionRecipe):
 
     Args:
         dataloader: Calibration batches, see :func:`inputs_of`.
-        time_steps: T of every node, 1..16.
+        time_steps: As in :class:`.SpikePackRecipe`; a node is named by ``path`` or ``stands_for`` in
+            ``report.layers``, by the place before its operand, or by its module.
         calibrator: As in :class:`.SpikePackRecipe`.
         channel_wise: One threshold per channel at convolutions and linear layers. Statistics then take
             32 KiB per channel with histogram calibrators.
         rounding: ``"round_half_up"`` or ``"floor"``.
+        error_bound: As in :class:`.SpikePackRecipe`.
+        improve: ``"batchnorm"``, ``"bias_correction"``.
+        compare: Modules whose outputs a search compares with the source's, where the network's own have
+            another number of values each time (a detector's boxes); empty: the network's outputs.
         extra_rules: ``{module type or function: "soma" or SynapseRule}``, before the built-in rules.
         share_calls: One node for all calls of an operation in a module instead of one per call; for
             networks whose number of calls varies.
@@ -68,11 +75,14 @@ class SpikePackModuleRecipe(ModuleConversionRecipe):
     def __init__(
         self,
         dataloader: Iterable[Any],
-        time_steps: int = 8,
+        time_steps: TimeSteps = 8,
         *,
         calibrator: str = "mse",
         channel_wise: bool = False,
         rounding: str = "round_half_up",
+        error_bound: float | None = None,
+        improve: Sequence[str] = (),
+        compare: Sequence[str] = (),
         extra_rules: Mapping[Any, Any] | None = None,
         share_calls: bool = False,
         forward: Callable[[nn.Module, Any], Any] | None = None,
@@ -80,9 +90,9 @@ class SpikePackModuleRecipe(ModuleConversionRecipe):
         progress: bool = True,
     ) -> None:
         self.dataloader = dataloader
-        self.parameters = NeuronParameters(time_steps=time_steps, rounding=rounding)
-        make_calibrator(calibrator, channel_wise=False)
-        self.calibrator, self.channel_wise = calibrator, bool(channel_wise)
+        self.choices = Choices("SpikePackModuleRecipe", time_steps, error_bound, calibrator, improve)
+        self.parameters = NeuronParameters(time_steps=self.choices.window, rounding=rounding)
+        self.channel_wise, self.compare = bool(channel_wise), check_names("compare", compare)
         self.extra_rules = check_extra_rules(extra_rules)
         self.share_calls, self.forward = bool(share_calls), forward
         self.strict, self.progress = bool(strict), bool(progress)
@@ -91,13 +101,14 @@ class SpikePackModuleRecipe(ModuleConversionRecipe):
         """Check what can be checked before running.
 
         Raises:
-            ParameterError: ``dataloader`` does not yield batches.
+            ParameterError: ``dataloader`` does not yield batches, or not as often as needed.
+            UnsupportedError: An improver needs a graph.
         """
-        data = self.dataloader
-        if not isinstance(data, Iterable) or isinstance(data, (Tensor, str, dict)):
-            raise ParameterError(
-                f"SpikePackModuleRecipe: dataloader must yield batches, got {type(data).__name__}; "
-                "pass a DataLoader or a list of batches."
+        self.choices.check_data(self.dataloader)
+        if rewriting := [name for name in self.choices.improve if IMPROVERS[name].repair is None]:
+            raise UnsupportedError(
+                f"SpikePackModuleRecipe: improve must do without {rewriting}, which rewrites a graph that "
+                "torch.fx traces and the module tree has none; leave it out, or use route='fx'."
             )
 
     def convert_module(self, converter: Any, ann: nn.Module) -> nn.Module:
@@ -112,12 +123,12 @@ class SpikePackModuleRecipe(ModuleConversionRecipe):
         # calibration may change buffers and attributes, not parameters
         clean = copy.deepcopy(model, {id(p): p for p in model.parameters()})
         attach(model)
-        session = Calibrating(model, self.calibrator, self.channel_wise, self.extra_rules, self.share_calls)
+        session = Calibrating(
+            model, self.choices.make_calibrator, self.channel_wise, self.extra_rules, self.share_calls
+        )
         self._calibrate(session, model, converter.device)
-        report = ModuleReport(self.parameters.time_steps, self.calibrator)
-        network = self._network(clean, session, report)
-        report.soma = {name: list(at) for name, at in session.soma.items()}
-        report.affine = {name: list(at) for name, at in session.affine.items()}
+        report = ModuleReport(self.parameters.time_steps, self.choices.calibrator)
+        network = self._network(clean, session, report, converter.device)
         report.unused = _unused(model, session)
         network.report = report
         if self.strict and report.analog:
@@ -130,17 +141,10 @@ class SpikePackModuleRecipe(ModuleConversionRecipe):
 
     def _calibrate(self, session: Calibrating, model: nn.Module, device: Any) -> None:
         seen = 0
-        for batch in tqdm(self.dataloader, desc="calibrating", disable=not self.progress, leave=False):
-            placed = _to(batch, device)
-            first = next(tensors_in(placed), None)
-            if first is None:
-                raise DtypeError(
-                    f"convert: a calibration batch must hold a tensor, got {type(batch).__name__} without "
-                    "one; pass batches as the network takes them."
-                )
-            if first.numel():
-                self._observe(session, model, placed)
-                seen += 1
+        data = tqdm(self.dataloader, desc="calibrating", disable=not self.progress, leave=False)
+        for batch in _placed(data, device):
+            self._observe(session, model, batch)
+            seen += 1
         if not seen:
             raise DtypeError("convert: the calibration data is empty; pass at least one batch.")
 
@@ -161,46 +165,81 @@ class SpikePackModuleRecipe(ModuleConversionRecipe):
                 f"{session.path!r}: {reason}; pass batches as the network takes them, or say how by forward=."
             ) from error
 
-    def _network(self, model: nn.Module, session: Calibrating, report: ModuleReport) -> SpikePackNetwork:
+    def _network(
+        self, model: nn.Module, session: Calibrating, report: ModuleReport, device: Any
+    ) -> SpikePackNetwork:
+        """The network with its final nodes, and the report about it."""
         steps, rounding = self.parameters.time_steps, self.parameters.rounding
-        plan = Plan(steps, rounding, self.share_calls)
-        plan.calls = {site: sorted(counts) for site, counts in session.calls.items()}
-        thresholds: dict[str, Tensor] = {}
-        for place, site in session.sites.items():
-            plan.places[place] = Place({}, site.weight)
-            for operand, observer in site.observers.items():
-                parameters = NeuronParameters(steps, signed=observer.negative, rounding=rounding)
-                theta = observer.threshold(parameters)
-                axis = observer.axis
-                plan.places[place].operands[operand] = Operand(observer.negative, theta.numel(), axis)
-                name = node_name(place, operand)
-                thresholds[name] = theta
-                spread = (float(theta.min()), float(theta.mean()), float(theta.max()))
-                error, saturated = observer.coding_error(theta, parameters)
-                report.layers.append(
-                    NodeEntry(
-                        f"nodes.{name}", f"{place}:{operand}", steps, observer.negative, theta.numel(),
-                        spread, error, saturated,
-                    )
-                )  # fmt: skip
-                if observer.silent:
-                    report.silent.append(f"nodes.{name}")
-            if not site.constant:
-                report.synapses.append(_entry(place, site))
+        sites = [
+            TreeSite(place, operand, observer, steps, rounding)
+            for place, seen in session.sites.items()
+            for operand, observer in seen.observers.items()
+        ]
+        report.synapses.extend(
+            _entry(place, seen) for place, seen in session.sites.items() if not seen.constant
+        )
         if not report.synapses:
             raise UnsupportedError(
                 "convert: the network must run a synaptic operation on its input, got none; there is nothing "
                 "to convert."
             )
-        network = SpikePackNetwork(model, plan, self.extra_rules)
-        with torch.no_grad():
-            for name, theta in thresholds.items():
-                stored: Any = network.nodes[name].theta
-                stored.copy_(theta.reshape(stored.shape))
-        return network
+        network = SpikePackNetwork(model, _plan(session, sites, rounding), self.extra_rules)
+        coded = CodedTree(
+            network, sites, session, lambda: _placed(self.dataloader, device), self._run, self.compare
+        )
+        self.choices.settle(coded, report, self.progress)
+        coded.build()
+        network.replan()
+        report.layers.extend(map(_node_entry, sites))
+        report.silent.extend(site.path for site in sites if site.observer.silent)
+        report.soma = {name: list(at) for name, at in session.soma.items()}
+        report.affine = {name: list(at) for name, at in session.affine.items()}
+        return network.to(device)
+
+    def _run(self, network: SpikePackNetwork, batch: Any) -> Any:
+        if self.forward is not None:
+            forward = self.forward
+            return network.run(lambda: forward(network.model, batch))
+        args, kwargs = inputs_of(batch)
+        return network(*args, **kwargs)
 
 
-def _entry(place: str, site: Site) -> SiteEntry:
+def _plan(session: Calibrating, sites: list[TreeSite], rounding: str) -> Plan:
+    plan = Plan(max((site.time_steps for site in sites), default=1), rounding, session.share_calls)
+    plan.calls = {name: sorted(counts) for name, counts in session.calls.items()}
+    plan.places = {place: Place({}, seen.weight) for place, seen in session.sites.items()}
+    for site in sites:
+        observer = site.observer
+        plan.places[site.place].operands[site.operand] = Operand(
+            observer.negative, site.theta.numel(), observer.axis, site.time_steps
+        )
+    return plan
+
+
+def _node_entry(site: TreeSite) -> NodeEntry:
+    theta = site.theta
+    spread = (float(theta.min()), float(theta.mean()), float(theta.max()))
+    error, saturated = site.observer.coding_error(theta, site.parameters)
+    return NodeEntry(
+        site.path, site.stands_for, site.time_steps, site.observer.negative, theta.numel(), spread, error,
+        saturated,
+    )  # fmt: skip
+
+
+def check_names(parameter: str, names: Any) -> list[str]:
+    """Names as a list.
+
+    Raises:
+        ParameterError: One string was given instead of several, or something else than strings.
+    """
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise ParameterError(
+            f"SpikePackModuleRecipe: {parameter} must be a tuple of names, got {names!r}; write ('name',)."
+        )
+    return list(names)
+
+
+def _entry(place: str, site: Seen) -> SiteEntry:
     nodes = tuple(f"nodes.{node_name(place, operand)}" for operand in site.observers)
     return SiteEntry(place, site.kind, site.macs, site.on_spikes, nodes, site.weight)
 
@@ -215,6 +254,24 @@ def _unused(model: nn.Module, session: Calibrating) -> list[str]:
         and path not in session.entered
         and not any(names.get(id(p)) in read for p in module.parameters())
     ]
+
+
+def _placed(batches: Iterable[Any], device: Any) -> Iterator[Any]:
+    """The batches that hold values, on the device.
+
+    Raises:
+        DtypeError: One holds no tensor.
+    """
+    for batch in batches:
+        placed = _to(batch, device)
+        first = next(tensors_in(placed), None)
+        if first is None:
+            raise DtypeError(
+                f"convert: a calibration batch must hold a tensor, got {type(batch).__name__} without "
+                "one; pass batches as the network takes them."
+            )
+        if first.numel():
+            yield placed
 
 
 def _to(batch: Any, device: Any) -> Any:

@@ -29,8 +29,10 @@ from .rules import (
     own_operator,
 )
 
-__all__ = ["Enter", "Leave", "Session", "attach"]
+__all__ = ["NORMALIZATION", "Enter", "Leave", "Session", "attach"]
 
+#: The one operation besides synapses that has places: improvers correct its output.
+NORMALIZATION = "batch_norm"
 _running = threading.local()
 _DECOMPOSED = {
     "scaled_dot_product_attention": scaled_dot_product_attention,
@@ -65,6 +67,10 @@ class Session(TorchFunctionMode):
         self, place: str, kind: str, inputs: list[Any], macs: Callable[[], int], analog: bool = False
     ) -> None:
         """A synaptic operation was run."""
+
+    def corrected(self, place: str, output: Any, axis: int) -> Any:
+        """The output of a synapse or a BatchNorm as its readers receive it; channels on ``axis``."""
+        return output
 
     def done(self, name: str, inputs: tuple[Any, Any], output: Any) -> None:
         """Any operation was run on ``(args, kwargs)``; ``name`` is empty for synaptic ones."""
@@ -142,6 +148,8 @@ class Session(TorchFunctionMode):
             if name in _DECOMPOSED:
                 with self:
                     return _DECOMPOSED[name](*args, **kwargs)
+            if name == NORMALIZATION:
+                return self._normalization(func, args, kwargs)
             if name == "einsum":
                 return self._einsum(func, args, kwargs)
             if name in HIDDEN:
@@ -189,7 +197,14 @@ class Session(TorchFunctionMode):
         output = func(*bound, **rest)
         self.synapse_done(place, name, [args, kwargs], lambda: int(rule.macs(bound, output)))
         self.done("", (args, kwargs), output)
-        return output
+        axis = dict(rule.channels).get(0)
+        return output if axis is None else self.corrected(place, output, axis)
+
+    def _normalization(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        place = self.place(NORMALIZATION)
+        output = func(*args, **kwargs)
+        self.done(NORMALIZATION, (args, kwargs), output)
+        return self.corrected(place, output, 1)
 
     def _einsum(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         equation, *operands = args
