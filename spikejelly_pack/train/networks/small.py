@@ -1,0 +1,78 @@
+"""Small convolutional networks for the embedded data."""
+
+from __future__ import annotations
+
+from spikingjelly.activation_based import layer
+from torch import Tensor, nn
+
+from ..neurons import NeuronFactory
+
+__all__ = ["digits_cnn", "events_cnn"]
+
+
+class _Block(nn.Module):
+    """Convolution, BatchNorm, neuron; with ``residual`` the block's input joins before the neuron."""
+
+    def __init__(
+        self, inputs: int, outputs: int, neuron: NeuronFactory, *, stride: int = 1, residual: bool = False
+    ) -> None:
+        super().__init__()
+        self.conv = layer.Conv2d(inputs, outputs, 3, stride, 1, bias=False, step_mode="m")
+        self.norm = layer.BatchNorm2d(outputs, step_mode="m")
+        self.node = neuron()
+        self.residual = residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.conv(x))
+        if self.residual:
+            y = y + x
+        return self.node(y)
+
+
+def digits_cnn(
+    neuron: NeuronFactory, width: int = 24, num_classes: int = 10, in_channels: int = 1, encode: bool = False
+) -> nn.Module:
+    """Four convolutions, one skip connection, pooling, a linear head, for ``[S, N, 1, 8, 8]``.
+
+    Args:
+        neuron: Makes the neurons.
+        width: Channels of the first layers; the last has twice as many.
+        num_classes: Classes.
+        in_channels: Channels of the input.
+        encode: The input passes a neuron first, so that every synapse reads spikes (what the exchange file
+            needs). Otherwise the first convolution reads pixels.
+    """
+    return nn.Sequential(
+        *([neuron()] if encode else []),
+        _Block(in_channels, width, neuron),
+        _Block(width, width, neuron),
+        _Block(width, width, neuron, residual=True),
+        _Block(width, 2 * width, neuron, stride=2),
+        layer.AvgPool2d(4, step_mode="m"),
+        layer.Flatten(step_mode="m"),
+        layer.Linear(2 * width, num_classes, step_mode="m"),
+    )
+
+
+def events_cnn(
+    neuron: NeuronFactory, width: int = 24, num_classes: int = 20, in_channels: int = 2
+) -> nn.Module:
+    """Four convolutions, a hidden layer, a linear head, for event frames ``[S, N, 2, 16, 16]``.
+
+    Args:
+        neuron: Makes the neurons.
+        width: Channels of the first layers; the last two have twice as many.
+        num_classes: Classes.
+        in_channels: Channels of a frame.
+    """
+    return nn.Sequential(
+        _Block(in_channels, width, neuron),
+        _Block(width, width, neuron, stride=2),
+        _Block(width, 2 * width, neuron, stride=2),
+        _Block(2 * width, 2 * width, neuron),
+        layer.AvgPool2d(2, step_mode="m"),
+        layer.Flatten(step_mode="m"),
+        layer.Linear(8 * width, 4 * width, step_mode="m"),
+        neuron(),
+        layer.Linear(4 * width, num_classes, step_mode="m"),
+    )
