@@ -1,0 +1,69 @@
+"""The kernels: their templates and C parameters, one entry per ``__global__`` template in ``cuda/``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["KERNELS", "KernelSpec"]
+
+
+@dataclass(frozen=True)
+class KernelSpec:
+    """One kernel template.
+
+    Attributes:
+        file: Where it is, in ``cuda/``.
+        template: Names of its template parameters, in order.
+        parameters: Its C parameters, ``"type name"``; a template parameter stands in braces.
+        collective: Whether threads wait for each other (barriers, shuffles).
+        blocks_per_sm: Second number of the launch bounds. With 2 blocks of 256 threads a thread may use 128
+            registers; with none given ptxas aims higher and spills.
+    """
+
+    file: str
+    template: tuple[str, ...]
+    parameters: tuple[str, ...]
+    collective: bool = False
+    blocks_per_sm: int = 2
+
+
+_STATE = (
+    "const f32* carry_in", "f32* carry_out",
+)  # fmt: skip
+_CHANNELS = ("{I} n", "u32 windows", "u32 channels", "{I} inner", "f32 half", "f32 leak")
+KERNELS: dict[str, KernelSpec] = {
+    "fire": KernelSpec(
+        "fire.cu",
+        ("C", "X", "P", "Y", "AMPLITUDE", "SIGNED", "LEAK", "MODE", "V", "I"),
+        ("const {X}* u", "const f32* theta", "{P}* codes", "{Y}* values", "f32* start", *_STATE,
+         "u32* nan_seen", *_CHANNELS),
+    ),
+    "serial": KernelSpec(
+        "serial.cu",
+        ("C", "X", "P", "SIGNED", "LEAK", "MODE", "V", "I"),
+        ("const {X}* x", "const f32* theta", "{X}* spikes", "{P}* codes", "{X}* values", "f32* start",
+         *_STATE, "u32* nan_seen", *_CHANNELS, "i32 amplitude"),
+    ),
+    "step": KernelSpec(
+        "step.cu",
+        ("C", "X", "SIGNED", "LEAK", "MODE", "V", "I"),
+        ("const {X}* x", "const f32* theta", "{X}* spikes", "f32* v", "const f32* accumulator",
+         "const f32* code", "const f32* start", "f32* accumulator_out", "f32* code_out", "f32* start_out",
+         *_STATE, "{I} n", "u32 channels", "{I} inner", "f32 half", "f32 leak", "u32 phase"),
+    ),
+    "pack": KernelSpec(
+        "codes.cu",
+        ("D", "P", "SIGNED", "V", "I"),
+        ("const {D}* digits", "{P}* codes", "u32* invalid", "{I} n", "u32 steps"),
+    ),
+    "unpack": KernelSpec(
+        "codes.cu",
+        ("P", "D", "V", "I"),
+        ("const {P}* codes", "{D}* digits", "u32* invalid", "{I} n", "u32 steps"),
+    ),
+    "decode_codes": KernelSpec(
+        "codes.cu",
+        ("C", "P", "Y", "V", "I"),
+        ("const {P}* codes", "{Y}* values", "u32* invalid", "{I} n"),
+    ),
+}  # fmt: skip
