@@ -17,7 +17,7 @@ from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from spikejelly_pack import SpikePackNode, decode_output, digit_view, set_form
+from spikejelly_pack import SpikePackNode, decode_output, digit_view, latency, set_form
 
 Record = dict[str, tuple[Tensor, Tensor]]
 
@@ -92,7 +92,7 @@ def forced(net: nn.Module, x: Tensor, packed: Record) -> tuple[Tensor, Record]:
     def force(name: str, node: SpikePackNode) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
         def hook(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             seen[name] = (inputs[0].detach(), output.detach())
-            return digit_view(packed[name][1], node.time_steps).transpose(0, 1).flatten(0, 1)
+            return digit_view(packed[name][1], node.window).transpose(0, 1).flatten(0, 1)
 
         return hook
 
@@ -132,7 +132,7 @@ class Comparison:
 
 
 def compare(net: nn.Module, x: Tensor, repeats: bool, tolerance: Callable[[Any], Any]) -> Comparison:
-    """Run a multi-step network of independent unit-threshold nodes (tau = 2) in both forms.
+    """Run a multi-step network of nodes without leak (tau = 2) that share a window in both forms.
 
     Args:
         net: In step mode "m" and eval mode.
@@ -140,7 +140,7 @@ def compare(net: nn.Module, x: Tensor, repeats: bool, tolerance: Callable[[Any],
         repeats: Whether it does.
         tolerance: The fixture of that name.
     """
-    steps = next(iter(nodes(net).values())).time_steps
+    steps = next(iter(nodes(net).values())).window
     set_form(net, "packed")
     packed, packed_nodes = record(net, x)
     terms = magnitudes(net, x, packed_nodes)
@@ -157,11 +157,46 @@ def compare(net: nn.Module, x: Tensor, repeats: bool, tolerance: Callable[[Any],
         flips += int((decode_output(serial_nodes[name][1], steps) != values).sum())
         codes += values.numel()
         flipped = decode_output(forced_nodes[name][1], steps) != values
-        lsb = 1.0 / node.params.weight_sum
+        theta = node.threshold
+        lsb = theta.reshape(-1, *[1] * (membrane.ndim - 3 if theta.ndim else 0)) / node.params.weight_sum
         scaled = membrane.abs() / lsb + node.params.half
         distance = (scaled - scaled.round()).abs() * lsb
         unexplained += int((flipped & (distance > allowed * terms[name])).sum())
     return Comparison(packed, serial, serial_forced, flips, codes, unexplained)
+
+
+def pipelined(
+    net: nn.Module, x: Tensor, steps: int, delay: int | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Run the single-step form from a reset state: every window ``steps`` times, then wait for the rest.
+
+    Args:
+        net: A network of nodes.
+        x: ``[W, N, *]`` windows.
+        steps: Time steps of a window.
+        delay: Latency in time steps, where :func:`latency` does not know it.
+
+    Returns:
+        The decoded output behind the latency, and what every node emitted, step by step from the first.
+    """
+    trains: dict[str, list[Tensor]] = {}
+    functional.set_step_mode(net, "s")
+    set_form(net, "serial")
+    functional.reset_net(net)
+    handles = [
+        node.register_forward_hook(
+            lambda _module, _inputs, out, name=name: trains.setdefault(name, []).append(out)
+        )
+        for name, node in nodes(net).items()
+    ]
+    delay = latency(net) if delay is None else delay
+    with torch.no_grad():
+        outputs = [net(x[min(t // steps, len(x) - 1)]) for t in range(delay + len(x) * steps)]
+    for handle in handles:
+        handle.remove()
+    functional.reset_net(net)
+    decoded = decode_output(torch.stack(outputs[delay:]), steps)
+    return decoded, {name: torch.stack(train) for name, train in trains.items()}
 
 
 def randomise(net: nn.Module, generator: torch.Generator) -> None:

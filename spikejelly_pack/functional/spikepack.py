@@ -34,7 +34,7 @@ class SpikePackState(NamedTuple):
         accumulator: ``a``, the charge gathered so far in the running window (not divided by Q).
         code: Pending code, whose digits are being emitted, as a float.
         phase: Time steps of the running window already done, 0..L-1.
-        window: Windows done, counted up to ``start_window`` only.
+        windows: Windows done, counted up to ``start_window`` only.
         carry: ``r`` of the last charged window; None without leak.
     """
 
@@ -43,7 +43,7 @@ class SpikePackState(NamedTuple):
     accumulator: torch.Tensor | None = None
     code: torch.Tensor | None = None
     phase: int = 0
-    window: int = 0
+    windows: int = 0
     carry: torch.Tensor | None = None
 
 
@@ -210,13 +210,13 @@ def _end_window(
     assert total is not None
     carry = None if state.carry is None else state.carry.detach()
     start = _start(total / total.new_full((), params.window_code.weight_sum), carry, params)
-    filled = state.window >= start_window
+    filled = state.windows >= start_window
     return state._replace(
         start=start,
         accumulator=None,
         code=ops.signed_code(start, theta, params),
         phase=0,
-        window=min(state.window + 1, start_window),
+        windows=min(state.windows + 1, start_window),
         carry=_close(start, theta, params) if filled else None,
     )
 

@@ -64,7 +64,9 @@ def _in_one_window(model: fx.GraphModule, firing: dict[fx.Node, Tensor]) -> dict
     longest = max((module.window for module in spiking.values()), default=1)
     for module in spiking.values():
         module.window = longest
-    return {node: theta * spiking[node].window_gain for node, theta in firing.items()}
+    gains = {node: module.window_gain for node, module in spiking.items()}
+    # float64: the gain is no float32 number, and weights may be float64 ones
+    return {n: theta if gains[n] == 1.0 else theta.double() * gains[n] for n, theta in firing.items()}
 
 
 def _behind(module: nn.Module, amplitude: Tensor, shape: torch.Size) -> Tensor:

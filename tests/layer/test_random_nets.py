@@ -95,20 +95,9 @@ def test_three_forms_agree(
     if result.flips:
         return  # explained by a tie; both serial forms then follow another code
     assert result.difference(result.serial) <= 1e-12
-    single = _single_step(net, x, time_steps)
+    single, _ = forms.pipelined(net, x, time_steps)
     assert report.latency == latency(net) == time_steps * _longest_path(kinds)
     assert result.difference(single) <= 1e-12
-
-
-def _single_step(net: nn.Module, x: Tensor, time_steps: int) -> Tensor:
-    """Feed every window T times, then wait; decode what comes out after the latency."""
-    functional.set_step_mode(net, "s")
-    set_form(net, "serial")
-    functional.reset_net(net)
-    delay = latency(net)
-    with torch.no_grad():
-        steps = [net(x[min(t // time_steps, len(x) - 1)]) for t in range(delay + len(x) * time_steps)]
-    return decode_output(torch.stack(steps[delay:]), time_steps)
 
 
 def _longest_path(kinds: list[str]) -> int:
@@ -133,7 +122,7 @@ def test_leak_carries_alike_in_both_serial_forms(forms: ModuleType, kinds: list[
         serial = decode_output(set_form(net, "serial")(x.repeat_interleave(time_steps, 0)), time_steps)
         functional.reset_net(net)
     torch.testing.assert_close(serial, packed, rtol=0, atol=1e-12)
-    torch.testing.assert_close(_single_step(net, x, time_steps), packed, rtol=0, atol=1e-12)
+    torch.testing.assert_close(forms.pipelined(net, x, time_steps)[0], packed, rtol=0, atol=1e-12)
 
 
 def test_delays_are_needed(forms: ModuleType) -> None:
@@ -143,6 +132,6 @@ def test_delays_are_needed(forms: ModuleType) -> None:
     x = torch.rand(2, 1, CHANNELS, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
     balanced = adapt(net)
     assert [delay.steps for delay in balanced.delays] == [6]
-    delayed = _single_step(net, x, 3)
+    delayed, _ = forms.pipelined(net, x, 3)
     del net.__dict__["forward"]
-    assert float((_single_step(net, x, 3) - delayed).abs().max()) > 1e-3
+    assert float((forms.pipelined(net, x, 3)[0] - delayed).abs().max()) > 1e-3

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from spikingjelly.activation_based import ann2snn
+from spikingjelly.activation_based import ann2snn, functional
 from torch import Tensor, nn
 
-from spikejelly_pack import SpikePackNode, SpikePackRecipe, build_integer, set_form
+from spikejelly_pack import SpikePackRecipe, adapt, build_integer, latency
 from spikejelly_pack.spec.errors import ParameterError, UnsupportedError
 from spikejelly_pack.spec.execute import encode, outputs, run_packed
 from spikejelly_pack.spec.stream import run_serial_single_step
@@ -25,6 +29,61 @@ def relative(got: Any, expected: Any) -> float:
     pairs = [(got, expected)] if isinstance(got, Tensor) else list(zip(got, expected, strict=True))
     wrong = sum(float(((a - b) ** 2).sum()) for a, b in pairs)
     return (wrong / sum(float((b**2).sum()) for _, b in pairs)) ** 0.5
+
+
+@pytest.fixture(scope="session")
+def forms() -> ModuleType:
+    """Return the helpers of ``tests/forms.py``."""
+    spec = importlib.util.spec_from_file_location(
+        "spikepack_tests_forms", Path(__file__).parents[1] / "forms.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class OneOutput(nn.Module):
+    """Several outputs side by side, ``[.., N, features]``."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = self.net(x)
+        parts = (outputs,) if isinstance(outputs, Tensor) else outputs
+        return torch.cat([part.flatten(x.dim() - 3) for part in parts], dim=-1)
+
+
+def check_forms(forms: ModuleType, snn: Any, x: Tensor, tolerance: Any) -> None:
+    """Codes of every node in packed, multi-step and single-step form; the last in the window it says."""
+    window, net = snn.report.time_steps, OneOutput(snn)
+    functional.set_step_mode(net, "m")
+    result = forms.compare(net, x, False, tolerance)
+    assert result.unexplained == 0
+    close = tolerance(x.dtype).between(10_000, 10 * float(result.packed.abs().max()))
+    assert result.difference(result.forced) <= close
+    assert result.codes
+    assert not result.flips, "choose another seed: a membrane lies on a tie"
+    assert result.difference(result.serial) <= close
+    _, multi = forms.record(net, x.repeat_interleave(window, 0))
+    single, trains = forms.pipelined(net, x, window, latency(snn))
+    assert result.difference(single) <= close
+    depth = latency(snn) // window
+    for name, (_, train) in multi.items():
+        starts = [
+            windows
+            for windows in range(1, depth + 1)
+            if torch.equal(trains[name][windows * window :][: len(train)], train)
+        ]
+        assert starts, name
+        assert set(train.unique().tolist()) <= {-1.0, 0.0, 1.0}
+        digits = train.unflatten(0, (-1, window))
+        assert not digits[:, : window - forms.nodes(net)[name].time_steps].any(), name
+        assert digits.any()
 
 
 def mixed(snn: Any, *choices: int) -> dict[str, int]:
@@ -78,14 +137,38 @@ def test_integer_form_of_mixed_time_steps(make: Any, convert: Any, images: Tenso
     assert relative(torch.from_numpy(outputs(network, packed)["output"]), expected) < 0.01
 
 
-def test_serial_float_form_is_refused(make: Any, convert: Any, images: Tensor) -> None:
-    snn = convert(make("mlp"), images, time_steps={"*": 4, "3": 2})
-    with torch.no_grad():
-        before = snn(images)
-        with pytest.raises(UnsupportedError, match=r"share time_steps in serial form, got 4 at '\w+'"):
-            set_form(snn, "serial")
-        assert torch.equal(snn(images), before)
-    assert {m.form for m in snn.modules() if isinstance(m, SpikePackNode)} == {"packed"}
+@pytest.mark.parametrize("encode_input", [True, False])
+def test_forms_of_mixed_time_steps(
+    forms: ModuleType, name: str, make: Any, convert: Any, images: Tensor, tolerance: Any, encode_input: bool
+) -> None:
+    """Skip branches, concatenations and pools of codes of different length; signed inputs, analog ones."""
+    ann, options = make(name), {"encode_input": encode_input}
+    given = mixed(convert(ann, images[:16], **options), 6, 2, 4, 3)
+    snn = convert(ann, images[:16], time_steps=given, **options)
+    assert {snn.get_submodule(path).window for path in given if path != "*"} == {snn.report.time_steps}
+    check_forms(forms, snn, images[:6].unflatten(0, (3, 2)), tolerance)
+
+
+def test_forms_of_chosen_time_steps(
+    forms: ModuleType, make: Any, convert: Any, images: Tensor, tolerance: Any
+) -> None:
+    snn = convert(make("residual"), images, time_steps="auto", error_bound=0.1)
+    assert len(set(steps_of(snn))) > 1
+    assert latency(snn) % max(steps_of(snn)) == 0
+    check_forms(forms, snn, images[:6].unflatten(0, (3, 2)), tolerance)
+
+
+def test_adapt_knows_mixed_time_steps(
+    forms: ModuleType, make: Any, convert: Any, images: Tensor, tolerance: Any
+) -> None:
+    """The delays that adapt adds to a copy without them are as long as those the recipe put in."""
+    snn = convert(make("residual"), images, time_steps=mixed(convert(make("residual"), images), 5, 2, 3, 4))
+    report = adapt(snn)
+    assert report.exact
+    assert not report.replaced
+    assert not report.delays
+    assert report.latency == latency(snn) == 4 * 5
+    check_forms(forms, snn, images[:6].unflatten(0, (3, 2)), tolerance)
 
 
 @pytest.mark.parametrize("bound", [0.3, 0.1, 0.02])
