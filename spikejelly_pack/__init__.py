@@ -11,6 +11,7 @@ from typing import Any
 
 # Public name -> module that holds it; one line per name.
 EXPORTS: dict[str, str] = {
+    "BitBudgetCounter": "spikejelly_pack.bit_budget",
     "CodeCompressor": "spikejelly_pack.layer",
     "ConversionReport": "spikejelly_pack.recipes",
     "DecodeOutput": "spikejelly_pack.layer",
@@ -31,6 +32,7 @@ EXPORTS: dict[str, str] = {
     "SpikePackValueMaxPool2d": "spikejelly_pack.layer",
     "SpikePackWindow": "spikejelly_pack.layer",
     "SynapseRule": "spikejelly_pack.recipes",
+    "accelerate": "spikejelly_pack.integer",
     "adapt": "spikejelly_pack.layer",
     "build_integer": "spikejelly_pack.integer",
     "convert": "spikejelly_pack.recipes",

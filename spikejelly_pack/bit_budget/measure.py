@@ -1,0 +1,143 @@
+"""Count one pass of a network and report it per sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from spikingjelly.activation_based import base, functional
+from spikingjelly.activation_based.op_counter import DispatchCounterMode
+from torch import Tensor, nn
+
+from ..spec.energy import EnergyTable, load_energy_table
+from ..spec.errors import ParameterError, UnsupportedError
+from .counter import BitBudgetCounter
+from .memory import memory_of
+from .report import BudgetReport
+
+__all__ = ["measure"]
+
+Widths = int | Mapping[str, int] | None
+
+
+def measure(
+    net: nn.Module,
+    x: Any,
+    *,
+    name: str | None = None,
+    input_bits: int = 32,
+    input_spikes: bool = False,
+    weight_bits: Widths = None,
+    activation_bits: Widths = None,
+    steps: int = 1,
+    warm_up: int = 0,
+    samples: int | None = None,
+    rate: str = "digit",
+    energy: EnergyTable | None = None,
+    strict: bool = False,
+) -> BudgetReport:
+    """What one inference of ``net`` costs.
+
+    Args:
+        net: Any network; it runs in evaluation mode without gradients and is reset before and after.
+        x: Its input: a tensor, or a tuple of arguments whose tensors are all input. Multi-step networks take
+            ``[T, N, *]`` (``[W, N, *]`` packed); a builder that repeats its image ``T`` times ``[N, *]``.
+        name: Of the report; default the class.
+        input_bits: Bits of the analog input (8 for images of bytes).
+        input_spikes: The input consists of spikes, 0 and 1, instead.
+        weight_bits: Bits of weights that nothing quantizes, see :class:`.BitBudgetCounter`.
+        activation_bits: Bits of analog values; the input included.
+        steps: Calls per inference: T for a single-step network, W times T for W windows.
+        warm_up: Calls before counting starts: the pipeline of the serial single-step form is full after
+            ``latency(net) * T`` calls.
+        samples: Samples in ``x``, where its shape does not say.
+        rate: NS-ACE by the ``"digit"`` or the ``"word"`` rate.
+        energy: Energies; default Horowitz, 45 nm.
+        strict: Refuse a network with an operation that has no rule.
+
+    Raises:
+        UnsupportedError: ``strict``, and an operation has no rule.
+        ParameterError: A count is not positive.
+        DtypeError: ``input_spikes`` and other values.
+    """
+    inputs = x if isinstance(x, tuple) else (x,)
+    tensors = [item for item in inputs if isinstance(item, Tensor)]
+    if steps < 1 or warm_up < 0 or not tensors:
+        raise ParameterError(
+            f"measure: steps must be >= 1, warm_up >= 0 and x hold a tensor, got {steps}, {warm_up} and "
+            f"{len(tensors)} tensors; pass the network's input."
+        )
+    found, sequence = _layout(net, tensors[0])
+    samples = samples or found
+    counter = BitBudgetCounter(weight_bits=weight_bits, activation_bits=activation_bits)
+    unsupported = _run(net, inputs, counter, (input_bits, input_spikes), steps, warm_up)
+    if strict and unsupported:
+        listed = ", ".join(unsupported)
+        raise UnsupportedError(
+            f"measure: every operation must have a counting rule with strict=True, got {listed} without one; "
+            "leave strict out to have them listed instead."
+        )
+    memory = memory_of(net, counter.rows.values(), samples)
+    _reset(net)
+    return BudgetReport(
+        name or type(net).__name__,
+        [row.per_sample(samples, sequence) for row in counter.rows.values()],
+        memory,
+        {path: ones / samples for path, ones in counter.spikes.items()},
+        counter.elementwise,
+        counter.inside,
+        counter.analog,
+        unsupported,
+        rate,
+        energy or load_energy_table(),
+    )
+
+
+def _run(
+    net: nn.Module,
+    inputs: tuple[Any, ...],
+    counter: BitBudgetCounter,
+    about: tuple[int, bool],
+    steps: int,
+    warm_up: int,
+) -> dict[str, int]:
+    training = net.training
+    _reset(net)
+    net.eval()
+    unsupported: dict[str, int] = {}
+    try:
+        with torch.no_grad():
+            for _ in range(warm_up):
+                net(*inputs)
+            for item in inputs:
+                if isinstance(item, Tensor) and item.is_floating_point():
+                    counter.declare(item, about[0], spikes=about[1])
+            with DispatchCounterMode([counter]) as mode:
+                for _ in range(steps):
+                    net(*inputs)
+                unsupported = mode.get_unsupported(counter)
+    finally:
+        net.train(training)
+    return unsupported
+
+
+def _layout(net: nn.Module, x: Tensor) -> tuple[int, int]:
+    """Samples in ``x``, and steps along the first axis of what the layers see."""
+    repeats = vars(net).get("T")
+    multi = any(
+        isinstance(module, base.StepModule)
+        and module.step_mode == "m"
+        and "m" in module.supported_step_mode()
+        for module in net.modules()
+    )
+    if not multi or x.dim() < 2:
+        return (x.shape[0] if x.dim() else 1), 1
+    if isinstance(repeats, int) and not isinstance(repeats, bool):
+        return x.shape[0], repeats
+    return x.shape[1], x.shape[0]
+
+
+def _reset(net: nn.Module) -> None:
+    if any(isinstance(module, base.MemoryModule) for module in net.modules()):
+        functional.reset_net(net)
