@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from spikingjelly.activation_based.ann2snn import Converter, ModuleConverter
@@ -12,6 +14,7 @@ from torch import nn
 from ..spec.errors import ParameterError, ShapeError, SpikePackError, UnsupportedError
 from ..spec.parameters import check_choice
 from .report import ConversionReport
+from .resume import stored_route
 from .spikepack import SpikePackRecipe
 from .time_steps import TimeSteps
 from .tree import ModuleReport, SpikePackModuleRecipe
@@ -50,6 +53,8 @@ def convert(
     route: str = "auto",
     device: Any = None,
     progress: bool = True,
+    resume: str | os.PathLike[str] | None = None,
+    resume_every: int = 10,
 ) -> nn.Module:
     """A trained network, unmodified, as a SpikePack network in packed form: called as the source.
 
@@ -79,6 +84,9 @@ def convert(
         route: ``"auto"``, ``"fx"`` or ``"module"``.
         device: Where to calibrate and leave the result; None: where the network is.
         progress: Show a progress bar while calibrating.
+        resume: File that keeps what calibration saw: a calibration that was stopped goes on from there when
+            called again with the same network, settings and data. T may differ.
+        resume_every: Batches between two writes of it.
 
     Raises:
         UnsupportedError: An operation has no rule, a layer saw no data, or ``strict`` is not met.
@@ -93,7 +101,7 @@ def convert(
         )
     common: dict[str, Any] = {
         "calibrator": calibrator, "channel_wise": channel_wise, "rounding": rounding, "progress": progress,
-        "error_bound": error_bound, "improve": improve,
+        "error_bound": error_bound, "improve": improve, "resume": resume, "resume_every": resume_every,
     }  # fmt: skip
     data = _Counted(dataloader)
     recipe = SpikePackModuleRecipe(
@@ -108,6 +116,8 @@ def convert(
             f"convert: route='fx' must come without {', '.join(asked)}, got both; choose route='module'."
         )
     reason = "asked for"
+    if route == "auto" and not asked and stored_route(resume) == "module":
+        route, reason = "module", f"calibration continued from {resume}"
     if route != "module" and not asked:
         fx_recipe = SpikePackRecipe(data, time_steps, **common)
         try:
@@ -118,6 +128,8 @@ def convert(
         except (UnsupportedError, ShapeError, *_UNTRACEABLE) as error:
             if route == "fx" or not _another_way(error, data):
                 raise
+            if resume is not None and stored_route(resume) == "fx":
+                Path(resume).unlink()  # that route leads nowhere, nobody can continue it
             reason = f"not by fx: {' '.join(str(error).split())[:300]}"
     elif asked:
         reason = f"{', '.join(asked)} given"

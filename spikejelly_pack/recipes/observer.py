@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -82,6 +85,20 @@ class Observer(nn.Module):
             )
         theta = torch.where(theta > 0, theta, theta.max())
         return theta if self.calibrator.channel_wise and theta.numel() > 1 else theta.reshape(-1)[0]
+
+    def facts(self) -> dict[str, Any]:
+        """What was seen, but for the tensors: for JSON."""
+        return {"negative": self.negative, "seen": self.seen}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors of what was seen."""
+        return {**self.calibrator.state(), "sample": self.sample}
+
+    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self.negative, self.seen = bool(facts["negative"]), int(facts["seen"])
+        self.sample = tensors["sample"]
+        self.calibrator.restore(tensors)
 
     def coding_error(self, theta: Tensor, parameters: NeuronParameters) -> tuple[float, float]:
         """Relative squared-error norm and saturated share on the last batch seen, both dimensionless."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from .observer import Observer
 from .placement import RECTIFIERS, insert_observers
 from .pooling import exact_max_pools, rectify_before_pooling
 from .report import ConversionReport, NodeEntry, SynapseEntry
+from .resume import Resume, State, observers_state, restore_observers
 from .scales import fold_amplitudes
 from .shapes import check_shapes, shapes_of
 from .signals import SYNAPSES, TRANSPOSED, Kind, kinds_of
@@ -59,6 +61,8 @@ class SpikePackRecipe(FXConversionRecipe):
             dimensionless. Such a search reads the data many times over.
         improve: Improvers, names from ``IMPROVERS``: ``"equalization"``, ``"batchnorm"``,
             ``"bias_correction"``.
+        resume: File that keeps what calibration saw: a calibration that was stopped goes on from there.
+        resume_every: Batches between two writes of it.
 
     Raises:
         ParameterError: A parameter is outside its range.
@@ -77,6 +81,8 @@ class SpikePackRecipe(FXConversionRecipe):
         progress: bool = True,
         error_bound: float | None = None,
         improve: Sequence[str] = (),
+        resume: str | os.PathLike[str] | None = None,
+        resume_every: int = 10,
     ) -> None:
         self.dataloader = dataloader
         self.choices = Choices("SpikePackRecipe", time_steps, error_bound, calibrator, improve)
@@ -84,6 +90,7 @@ class SpikePackRecipe(FXConversionRecipe):
         self.channel_wise = bool(channel_wise)
         self.encode_input = bool(encode_input)
         self.progress = bool(progress)
+        self.resume = Resume(resume, resume_every)
 
     # -- SpikingJelly's conversion steps ------------------------------------------------------------
 
@@ -93,6 +100,12 @@ class SpikePackRecipe(FXConversionRecipe):
 
     def before_trace(self, converter: Any, ann: nn.Module) -> nn.Module:
         """Convert a copy in evaluation mode: the source network stays untouched."""
+        settings = {
+            "calibrator": self.choices.calibrator, "channel_wise": self.channel_wise,
+            "encode_input": self.encode_input,
+            "prepared": [name for name in self.choices.improve if IMPROVERS[name].prepare is not None],
+        }  # fmt: skip
+        self.resume.belongs_to(ann, "fx", settings)
         copied = copy.deepcopy(ann).eval()
         try:
             fx.Tracer().trace(copied)
@@ -141,13 +154,15 @@ class SpikePackRecipe(FXConversionRecipe):
     def calibrate(self, converter: Any, fx_model: fx.GraphModule) -> fx.GraphModule:
         """Stream the calibration data through the observers."""
         self._shapes: dict[fx.Node, torch.Size] = {}
-        for data in tqdm(self.dataloader, desc="calibrating", disable=not self.progress, leave=False):
+        shown = tqdm(self.dataloader, desc="calibrating", disable=not self.progress, leave=False)
+        for data, fresh in self.resume.over(shown, _Observers(fx_model, converter.device)):
             batch = first_tensor(data).to(converter.device)
             if not batch.numel():
                 continue
             if not self._shapes:
                 self._shapes = _first_look(fx_model, batch[:1])
-            shapes_of(fx_model, batch, "SpikePackRecipe")
+            if fresh:
+                shapes_of(fx_model, batch, "SpikePackRecipe")
         if not self._shapes:
             raise DtypeError("SpikePackRecipe: the calibration data is empty; pass at least one batch.")
         self._decide(fx_model, converter.device)
@@ -224,6 +239,20 @@ class SpikePackRecipe(FXConversionRecipe):
             on_spikes = kinds[source] in (Kind.SPIKES, Kind.POOLED)
             kind = type(module).__name__
             self._report.synapses.append(SynapseEntry(str(node.target), kind, macs, on_spikes))
+
+
+class _Observers:
+    """Those of a graph, as what a stopped calibration keeps."""
+
+    def __init__(self, model: fx.GraphModule, device: Any) -> None:
+        self.found = {name: module for name, module in model.named_modules() if isinstance(module, Observer)}
+        self.device = device
+
+    def state(self) -> State:
+        return observers_state(self.found)
+
+    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        restore_observers(self.found, tensors, facts, self.device)
 
 
 def first_tensor(data: Any, owner: str = "SpikePackRecipe") -> Tensor:

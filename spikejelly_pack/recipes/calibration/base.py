@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +14,7 @@ from ...spec.parameters import NeuronParameters
 if TYPE_CHECKING:
     from ..coded import CodedNetwork  # which holds calibrators itself
 
-__all__ = ["Calibrator", "RangeHistogram", "by_channel"]
+__all__ = ["Calibrator", "HistogramCalibrator", "RangeHistogram", "by_channel"]
 
 _LEAST_WIDTH = 2.0**-120  # keeps bins out of the subnormal floats
 
@@ -47,6 +47,33 @@ class Calibrator(ABC):
     @abstractmethod
     def threshold(self, parameters: NeuronParameters) -> Tensor:
         """Threshold ``[C]`` or ``[1]`` (float32); 0 where a channel was never active."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """All that was seen so far."""
+
+    @abstractmethod
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state."""
+
+
+class HistogramCalibrator(Calibrator):
+    """One that keeps a histogram of the magnitudes."""
+
+    def __init__(self, channel_wise: bool) -> None:
+        super().__init__(channel_wise)
+        self.histogram = RangeHistogram()
+
+    def observe(self, magnitude: Tensor) -> None:
+        self.histogram.add(magnitude)
+
+    def state(self) -> dict[str, Tensor]:
+        found = self.histogram
+        return {"counts": found.counts, "width": found.width, "top": found.top}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        found = self.histogram
+        found.counts, found.width, found.top = state["counts"], state["width"], state["top"]
 
 
 class RangeHistogram:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -26,3 +28,9 @@ class MaximumCalibrator(Calibrator):
 
     def threshold(self, parameters: NeuronParameters) -> Tensor:
         return self.top.clone()
+
+    def state(self) -> dict[str, Tensor]:
+        return {"top": self.top}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        self.top = state["top"]

@@ -7,25 +7,18 @@ from torch import Tensor
 
 from ...spec.equations import least_significant, nearest_code
 from ...spec.parameters import NeuronParameters
-from .base import Calibrator, RangeHistogram
+from .base import HistogramCalibrator
 
 __all__ = ["SquaredErrorCalibrator"]
 
 
-class SquaredErrorCalibrator(Calibrator):
+class SquaredErrorCalibrator(HistogramCalibrator):
     """Minimizes ``E[(x - theta * d(x))^2]`` over theta: few time steps trade outliers for resolution.
 
     Theta is searched among 160 shares of the largest value, 0.05 to 1.05 and 1 itself.
     """
 
     candidates = 160
-
-    def __init__(self, channel_wise: bool) -> None:
-        super().__init__(channel_wise)
-        self.histogram = RangeHistogram()
-
-    def observe(self, magnitude: Tensor) -> None:
-        self.histogram.add(magnitude)
 
     def threshold(self, parameters: NeuronParameters) -> Tensor:
         counts, centers = self.histogram.counts, self.histogram.centers()

@@ -6,12 +6,12 @@ from torch import Tensor
 
 from ...spec.errors import ParameterError
 from ...spec.parameters import NeuronParameters
-from .base import Calibrator, RangeHistogram
+from .base import HistogramCalibrator
 
 __all__ = ["PercentileCalibrator"]
 
 
-class PercentileCalibrator(Calibrator):
+class PercentileCalibrator(HistogramCalibrator):
     """Percentile of the positive values seen: the upper edge of its bin, 1/2048 of the range or finer.
 
     Args:
@@ -30,10 +30,6 @@ class PercentileCalibrator(Calibrator):
                 f"SpikePackRecipe: a percentile must be in (0, 100], got {percentile!r}; 99.9 is a usual "
                 "choice."
             )
-        self.histogram = RangeHistogram()
-
-    def observe(self, magnitude: Tensor) -> None:
-        self.histogram.add(magnitude)
 
     def threshold(self, parameters: NeuronParameters) -> Tensor:
         counts = self.histogram.counts

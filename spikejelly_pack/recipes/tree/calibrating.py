@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from ...spec.errors import UnsupportedError
 from ...spec.parameters import NeuronParameters
 from ..calibration import Calibrator
+from ..nested import tensors_in
 from ..observer import Observer
-from .constants import Constants, tensors_in
+from ..resume import State, observers_state, restore_observers
+from .constants import Constants
 from .rules import is_float
 from .session import Session
 
@@ -62,6 +64,15 @@ class ValueObserver(Observer):
         super().__init__(path, calibrator, unsigned=False)
         self.axis = axis
         self.silent = True
+
+    def facts(self) -> dict[str, Any]:
+        """As in :class:`.Observer`."""
+        return super().facts() | {"silent": self.silent}
+
+    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """As in :class:`.Observer`."""
+        super().restore(tensors, facts)
+        self.silent = bool(facts["silent"])
 
     def watch(self, x: Tensor) -> None:
         """Take in one tensor."""
@@ -131,6 +142,7 @@ class Calibrating(Session):
         self.batch = -1
         #: Axis of the channels of every output that a correction may act on, by place.
         self.outputs: dict[str, int] = {}
+        self.device: Any = None
 
     def run(self, model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Observe one batch."""
@@ -194,3 +206,46 @@ class Calibrating(Session):
         floats = [tensor for tensor in tensors_in(output) if tensor.is_floating_point()]
         if floats and not all(self.constants.holds(tensor) for tensor in tensors_in(inputs)):
             (self.affine if name in AFFINE else self.soma).setdefault(name, {})[self.path] = None
+
+    # -- what a stopped calibration keeps ---------------------------------------------------------------
+
+    def _observers(self) -> dict[str, ValueObserver]:
+        return {
+            f"{place}:{o}": seen for place, site in self.sites.items() for o, seen in site.observers.items()
+        }
+
+    def state(self) -> State:
+        """All that was seen so far."""
+        tensors, observers = observers_state(self._observers())
+        sites = {
+            place: {name: value for name, value in vars(site).items() if name != "observers"}
+            | {"axes": {operand: found.axis for operand, found in site.observers.items()}}
+            for place, site in self.sites.items()
+        }
+        facts = {
+            "observers": observers, "sites": sites, "batch": self.batch, "outputs": self.outputs,
+            "calls": {site: sorted(counts) for site, counts in self.calls.items()},
+            "entered": sorted(self.entered),
+            "soma": {name: list(at) for name, at in self.soma.items()},
+            "affine": {name: list(at) for name, at in self.affine.items()},
+            # JSON objects are stored sorted; the order in which places ran counts
+            "order": list(self.sites), "outputs_order": list(self.outputs),
+        }  # fmt: skip
+        return tensors, facts
+
+    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        for place in facts["order"]:
+            known = dict(facts["sites"][place])
+            axes = known.pop("axes")
+            self.sites[place] = Seen(**known)
+            for operand, axis in axes.items():
+                made = ValueObserver(f"{place}:{operand}", self.make_calibrator(axis is not None), axis)
+                self.sites[place].observers[operand] = made
+        restore_observers(self._observers(), tensors, facts["observers"], self.device)
+        self.batch = int(facts["batch"])
+        self.outputs = {place: facts["outputs"][place] for place in facts["outputs_order"]}
+        self.calls = {site: set(counts) for site, counts in facts["calls"].items()}
+        self.entered = set(facts["entered"])
+        self.soma = {name: dict.fromkeys(at) for name, at in facts["soma"].items()}
+        self.affine = {name: dict.fromkeys(at) for name, at in facts["affine"].items()}

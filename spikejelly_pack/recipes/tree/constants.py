@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["Constants", "tensors_in"]
+from ..nested import tensors_in
+
+__all__ = ["Constants"]
 
 #: Their later arguments lend a type or a shape, no value.
 _LIKE = {"to", "type_as", "expand_as", "view_as", "reshape_as", "contiguous"}
 _MARK = "_spikepack_constant"
-
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """Every tensor of nested tuples, lists and dicts."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for part in value:
-            yield from tensors_in(part)
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from tensors_in(part)
 
 
 def _storage(tensor: Tensor) -> int:

@@ -7,13 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ...neuron import SpikePackNode
-from ...spec import atomic
 from ...spec.errors import ExchangeFileError, ParameterError, UnsupportedError
+from ..files import read_tensors, write_tensors
 from ..moments import Moments
 from .places import Operand, Plan, module_name, node_name
 from .rules import is_float
@@ -223,11 +221,7 @@ class SpikePackNetwork(nn.Module):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write weights, nodes and plan to a safetensors file; tied weights are written once each."""
-        tensors = {
-            name: value.detach().cpu().clone().contiguous() for name, value in self.state_dict().items()
-        }
-        with atomic.replacing(path) as temporary:
-            save_file(tensors, temporary, {"format": "pt"})
+        write_tensors(path, self.state_dict())
 
     @classmethod
     def load(
@@ -244,11 +238,11 @@ class SpikePackNetwork(nn.Module):
             ExchangeFileError: The file is no saved network, or its tensors do not fit ``model``.
         """
         try:
-            tensors = load_file(path)
+            tensors = read_tensors(path)
             plan = Plan.from_tensor(tensors["plan_bytes"])
             network = cls(model.eval(), plan, extra_rules)
             network.load_state_dict(tensors)
-        except (SafetensorError, OSError, KeyError, RuntimeError) as error:
+        except (KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ExchangeFileError(
                 f"{path}: must hold a converted network that fits {type(model).__name__}, got {reason}; pass "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,11 +15,12 @@ from ...spec.errors import DtypeError, ParameterError, ShapeError, SpikePackErro
 from ...spec.parameters import NeuronParameters
 from ..choices import Choices
 from ..improve import IMPROVERS
+from ..nested import tensors_in
 from ..report import NodeEntry
+from ..resume import Resume
 from ..time_steps import TimeSteps
 from .calibrating import Calibrating, Seen
 from .coded import CodedTree, TreeSite
-from .constants import tensors_in
 from .network import SpikePackNetwork
 from .places import Operand, Place, Plan, node_name
 from .report import ModuleReport, SiteEntry
@@ -67,6 +69,8 @@ class SpikePackModuleRecipe(ModuleConversionRecipe):
         forward: ``forward(model, batch)`` where a batch is not passed as :func:`inputs_of` says.
         strict: Refuse a result with a synaptic operation that spikes do not drive.
         progress: Show a progress bar while calibrating.
+        resume: As in :class:`.SpikePackRecipe`.
+        resume_every: As there.
 
     Raises:
         ParameterError: A parameter is outside its range.
@@ -88,6 +92,8 @@ class SpikePackModuleRecipe(ModuleConversionRecipe):
         forward: Callable[[nn.Module, Any], Any] | None = None,
         strict: bool = False,
         progress: bool = True,
+        resume: str | os.PathLike[str] | None = None,
+        resume_every: int = 10,
     ) -> None:
         self.dataloader = dataloader
         self.choices = Choices("SpikePackModuleRecipe", time_steps, error_bound, calibrator, improve)
@@ -96,6 +102,7 @@ class SpikePackModuleRecipe(ModuleConversionRecipe):
         self.extra_rules = check_extra_rules(extra_rules)
         self.share_calls, self.forward = bool(share_calls), forward
         self.strict, self.progress = bool(strict), bool(progress)
+        self.resume = Resume(resume, resume_every)
 
     def validate(self, converter: Any) -> None:
         """Check what can be checked before running.
@@ -122,10 +129,12 @@ class SpikePackModuleRecipe(ModuleConversionRecipe):
         model = copy.deepcopy(ann).eval().to(converter.device)
         # calibration may change buffers and attributes, not parameters
         clean = copy.deepcopy(model, {id(p): p for p in model.parameters()})
+        self.resume.belongs_to(ann, "module", self._settings)
         attach(model)
         session = Calibrating(
             model, self.choices.make_calibrator, self.channel_wise, self.extra_rules, self.share_calls
         )
+        session.device = converter.device
         self._calibrate(session, model, converter.device)
         report = ModuleReport(self.parameters.time_steps, self.choices.calibrator)
         network = self._network(clean, session, report, converter.device)
@@ -139,12 +148,26 @@ class SpikePackModuleRecipe(ModuleConversionRecipe):
             )
         return network
 
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """What the statistics depend on."""
+        rules = {
+            getattr(key, "__qualname__", str(key)): rule if isinstance(rule, str) else str(rule.operands)
+            for key, rule in self.extra_rules.items()
+        }
+        return {
+            "calibrator": self.choices.calibrator, "channel_wise": self.channel_wise, "extra_rules": rules,
+            "share_calls": self.share_calls, "forward": getattr(self.forward, "__qualname__", None),
+        }  # fmt: skip
+
     def _calibrate(self, session: Calibrating, model: nn.Module, device: Any) -> None:
         seen = 0
         data = tqdm(self.dataloader, desc="calibrating", disable=not self.progress, leave=False)
-        for batch in _placed(data, device):
-            self._observe(session, model, batch)
-            seen += 1
+        for batch, fresh in self.resume.over(data, session):
+            for placed in _placed([batch], device):
+                if fresh:
+                    self._observe(session, model, placed)
+                seen += 1
         if not seen:
             raise DtypeError("convert: the calibration data is empty; pass at least one batch.")
 
