@@ -1,7 +1,8 @@
 """``spikepack bench``: run a benchmark of the source tree's ``benchmarks/`` folder.
 
 A benchmark is a module there with ``run(progress=..., **sizes) -> dict``, ``FAST`` (sizes of a smoke
-test) and ``table(result) -> str``, plus its line in :data:`BENCHMARKS`.
+test) and ``table(result) -> str``, plus its line in :data:`BENCHMARKS`. One with ``STORES = True`` gets the
+file of ``--json`` as ``store``: it writes as it goes and goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    options = module.FAST if args.fast else {}
+    options = dict(module.FAST) if args.fast else {}
+    if getattr(module, "STORES", False) and args.json:
+        options["store"] = args.json
     with tqdm(bar_format="{desc} [{elapsed}]", disable=None, leave=False) as bar:
         result: dict[str, Any] = module.run(**options, progress=bar.set_description_str)
     print(module.table(result))
