@@ -25,6 +25,7 @@ from .pooling import rectify_before_pooling
 from .quantized_passes import fold, place_nodes, place_sites, read_sites, refuse_real_functions
 from .quantized_site import QuantizerSite
 from .quantizers import QUANTIZERS, Reader
+from .quantizers.exported import is_exported, layers_of_export
 from .quantizers.prepare import plain_network
 from .report import ConversionReport, NodeEntry, SynapseEntry
 from .shapes import check_shapes, shapes_of
@@ -110,7 +111,10 @@ class SpikePackQuantizedRecipe(FXConversionRecipe):
 
     def before_trace(self, converter: Any, ann: nn.Module) -> nn.Module:
         """Rewrite a copy in evaluation mode: plain layers, a marker in the place of each quantizer."""
-        plain = plain_network(copy.deepcopy(ann).eval(), self.readers).eval()
+        if is_exported(ann):
+            assert isinstance(ann, fx.GraphModule)
+            return layers_of_export(ann).eval()
+        plain = plain_network(copy.deepcopy(ann).eval(), self.readers, self.fold).eval()
         try:
             fx.Tracer().trace(plain)
         except TraceError as error:

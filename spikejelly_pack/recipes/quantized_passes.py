@@ -16,6 +16,7 @@ from .graph import call_after, follow, module_of, node_input
 from .placement import RECTIFIERS
 from .quantized_site import QuantizerSite
 from .quantizers import Reader, describe
+from .quantizers.layers import PLACED
 from .quantizers.prepare import MARK
 from .scales import fold_amplitudes
 from .signals import MAX_POOLS
@@ -33,10 +34,16 @@ class Placed:
 
 
 def place_sites(model: fx.GraphModule) -> None:
-    """A site for every marker of a traced network; call sites of one quantizer share it for now."""
+    """A site for every marker of a traced network; call sites of one quantizer share it for now.
+
+    What a stand-in holds takes its place.
+    """
     sites: dict[int, QuantizerSite] = {}
     for node in model.graph.nodes:
-        quantizer = vars(module_of(model, node) or nn.Identity()).get(MARK)
+        found = vars(module_of(model, node) or nn.Identity())
+        if PLACED in found:
+            model.add_submodule(str(node.target), found[PLACED])
+        quantizer = found.get(MARK)
         if quantizer is None:
             continue
         site = sites.setdefault(id(quantizer), QuantizerSite(str(node.target), quantizer))
