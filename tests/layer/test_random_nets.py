@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -16,10 +18,13 @@ from spikejelly_pack import SpikePackNode, adapt, decode_output, latency, set_fo
 CHANNELS = 3
 
 
+Make = Callable[[], SpikePackNode]
+
+
 class Stage(nn.Module):
     """One random step of a network; keeps ``[.., N, 3, H, W]``."""
 
-    def __init__(self, kind: str, node: dict[str, Any]) -> None:
+    def __init__(self, kind: str, node: Make) -> None:
         super().__init__()
         self.kind = kind
         self.first = self._branch(node)
@@ -33,9 +38,9 @@ class Stage(nn.Module):
             self.pool = layer.AvgPool2d(3, 1, 1)
 
     @staticmethod
-    def _branch(node: dict[str, Any]) -> nn.Sequential:
+    def _branch(node: Make) -> nn.Sequential:
         conv = layer.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
-        return nn.Sequential(conv, layer.BatchNorm2d(CHANNELS), SpikePackNode(**node))
+        return nn.Sequential(conv, layer.BatchNorm2d(CHANNELS), node())
 
     def forward(self, x: Tensor) -> Tensor:
         if self.kind == "residual":
@@ -52,14 +57,32 @@ class Stage(nn.Module):
 class Net(nn.Module):
     """Encoder, random stages, linear readout."""
 
-    def __init__(self, kinds: list[str], node: dict[str, Any]) -> None:
+    def __init__(self, kinds: list[str], node: Make) -> None:
         super().__init__()
-        self.encoder = SpikePackNode(**node)
+        self.encoder = node()
         self.stages = nn.Sequential(*(Stage(kind, node) for kind in kinds))
         self.head = nn.Sequential(layer.AvgPool2d(4), layer.Flatten(), layer.Linear(CHANNELS, 4))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.stages(self.encoder(x)))
+
+
+def alike(**arguments: Any) -> Make:
+    """Return a maker of equal nodes."""
+    return lambda: SpikePackNode(**arguments)
+
+
+def mixed(seed: int, window: int, **arguments: Any) -> Make:
+    """Return a maker of nodes with T, sign and rounding of their own in one window."""
+    rng = random.Random(seed)
+
+    def make() -> SpikePackNode:
+        own = {"signed": rng.random() < 0.5, "rounding": rng.choice(["round_half_up", "floor"])}
+        # Three digits at most are silent: a consumer that absorbs no gain hears little of a shorter code.
+        time_steps = rng.randint(max(1, window - 3), window)
+        return SpikePackNode(time_steps, window=window, **{**own, **arguments})
+
+    return make
 
 
 KINDS = ["node", "residual", "concat", "avg", "max", "max-of-sum", "max-of-current"]
@@ -83,10 +106,39 @@ def test_three_forms_agree(
     seed: int,
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
-    net = Net(kinds, {"time_steps": time_steps, "signed": signed, "rounding": rounding}).double().eval()
+    node = alike(time_steps=time_steps, signed=signed, rounding=rounding)
+    x = torch.rand(2, 1, CHANNELS, 4, 4, dtype=torch.float64, generator=generator) * 2 - float(signed)
+    check(forms, Net(kinds, node), x, time_steps, generator, tolerance, kinds)
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(st.sampled_from(KINDS), min_size=1, max_size=4),
+    st.sampled_from([2, 3, 5, 8]),
+    st.integers(0, 2**31),
+)
+def test_three_forms_agree_where_time_steps_differ(
+    forms: ModuleType, tolerance: Any, kinds: list[str], window: int, seed: int
+) -> None:
+    """Every node has its own T, sign and rounding; sums and concatenations join codes of different T."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.rand(2, 1, CHANNELS, 4, 4, dtype=torch.float64, generator=generator) * 2 - 0.5
+    check(forms, Net(kinds, mixed(seed, window)), x, window, generator, tolerance, kinds)
+
+
+def check(
+    forms: ModuleType,
+    net: Net,
+    x: Tensor,
+    window: int,
+    generator: torch.Generator,
+    tolerance: Any,
+    kinds: list[str],
+) -> None:
+    """Codes in packed and serial multi-step form, the output in all three, the latency by hand."""
+    net.double().eval()
     functional.set_step_mode(net, "m")
     forms.randomise(net, generator)
-    x = torch.rand(2, 1, CHANNELS, 4, 4, dtype=torch.float64, generator=generator) * 2 - float(signed)
     report = adapt(net)
     assert report.exact
     result = forms.compare(net, x, False, tolerance)
@@ -95,8 +147,8 @@ def test_three_forms_agree(
     if result.flips:
         return  # explained by a tie; both serial forms then follow another code
     assert result.difference(result.serial) <= 1e-12
-    single, _ = forms.pipelined(net, x, time_steps)
-    assert report.latency == latency(net) == time_steps * _longest_path(kinds)
+    single, _ = forms.pipelined(net, x, window)
+    assert report.latency == latency(net) == window * _longest_path(kinds)
     assert result.difference(single) <= 1e-12
 
 
@@ -105,13 +157,19 @@ def _longest_path(kinds: list[str]) -> int:
     return 1 + sum({"residual": 2, "max-of-sum": 2}.get(kind, 1) for kind in kinds)
 
 
-@settings(max_examples=10)
-@given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=3), st.integers(0, 2**31))
-def test_leak_carries_alike_in_both_serial_forms(forms: ModuleType, kinds: list[str], seed: int) -> None:
+@settings(max_examples=15)
+@given(
+    st.lists(st.sampled_from(KINDS), min_size=1, max_size=3),
+    st.integers(0, 2**31),
+    st.sampled_from(["residual", "membrane"]),
+)
+def test_leak_carries_alike_in_both_serial_forms(
+    forms: ModuleType, kinds: list[str], seed: int, carry: str
+) -> None:
     """Windows that only fill the pipeline leave no carry: adapt tells the nodes where data starts."""
-    time_steps = 3
+    time_steps = 4
     generator = torch.Generator().manual_seed(seed)
-    net = Net(kinds, {"time_steps": time_steps, "leak": 0.5, "carry": "membrane"}).double().eval()
+    net = Net(kinds, mixed(seed, time_steps, leak=0.5, carry=carry)).double().eval()
     functional.set_step_mode(net, "m")
     forms.randomise(net, generator)
     x = torch.rand(3, 1, CHANNELS, 4, 4, dtype=torch.float64, generator=generator)
@@ -127,7 +185,7 @@ def test_leak_carries_alike_in_both_serial_forms(forms: ModuleType, kinds: list[
 
 def test_delays_are_needed(forms: ModuleType) -> None:
     """Without its delays a residual network mixes windows: the test above sees them."""
-    net = Net(["residual"], {"time_steps": 3}).double().eval()
+    net = Net(["residual"], alike(time_steps=3)).double().eval()
     forms.randomise(net, torch.Generator().manual_seed(5))
     x = torch.rand(2, 1, CHANNELS, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
     balanced = adapt(net)

@@ -53,6 +53,11 @@ NAN = float("nan")
         ({"provider": "triton"}, "provider must be 'auto' or 'torch' or 'cupy', got 'triton';"),
         ({"v_reset": 0.0}, "v_reset must be None, got 0.0; the reset is soft"),
         ({"nan_policy": "zero"}, "nan_policy must be 'propagate' or 'raise', got 'zero';"),
+        ({"time_steps": 5, "window": 4}, "window must be an integer in 5..16, got 4; it holds all digits"),
+        ({"window": 17}, "window must be an integer in 4..16, got 17;"),
+        ({"window": True}, "window must be an integer in 4..16, got True;"),
+        ({"window": 4.5}, "window must be an integer in 4..16, got 4.5;"),
+        ({"window": "8"}, "window must be an integer in 4..16, got '8';"),
         ({"channel_dim": 1.5}, "channel_dim must be an integer, got 1.5;"),
     ],
 )

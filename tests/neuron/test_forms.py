@@ -22,6 +22,7 @@ from spikejelly_pack.spec.errors import ParameterError, ShapeError, UnsupportedE
 NODES = st.fixed_dictionaries(
     {
         "time_steps": st.integers(1, 9),
+        "window": st.sampled_from([None, 9, 12]),
         "tau": st.sampled_from([2.0, 1.6]),
         "v_threshold": st.sampled_from([1.0, 0.3, [0.5, 1.0, 2.0]]),
         "leak": st.sampled_from([0.0, 0.5, 1.0]),
@@ -35,7 +36,7 @@ NODES = st.fixed_dictionaries(
 @given(arguments=NODES, windows=st.integers(1, 3), seed=st.integers(0, 2**31))
 @settings(max_examples=100)
 def test_node_gives_the_same_digits_in_every_form(arguments: dict[str, Any], windows: int, seed: int) -> None:
-    steps, tau = arguments["time_steps"], arguments["tau"]
+    steps, tau = arguments["window"] or arguments["time_steps"], arguments["tau"]
     generator = torch.Generator().manual_seed(seed)
     x_seq = torch.randn(windows * steps, 2, 3, generator=generator) + 0.3
     node = SpikePackNode(**arguments, step_mode="m", store_v_seq=True)
@@ -62,7 +63,7 @@ def test_node_gives_the_same_digits_in_every_form(arguments: dict[str, Any], win
     assert torch.equal(torch.stack([node(u) for u in potential]), packed)
     if arguments["leak"] == 0.0:
         codes = node.encode(potential[0])
-        assert torch.equal(pack(spikes[:steps], node.params.signed), codes)
+        assert pack(spikes[:steps], node.params.signed).tolist() == codes.tolist()
 
 
 @pytest.mark.parametrize("form", ["packed", "serial"])
@@ -146,10 +147,49 @@ def test_set_form_is_recursive_and_sets_repeats() -> None:
     assert net.T == 1
     set_form(net, "serial")
     assert net.T == 4
+    for node in net.modules():
+        if isinstance(node, SpikePackNode):
+            node.window = 6
+    assert set_form(net, "serial").T == 6
     with pytest.raises(ParameterError, match="set_form: form must be 'packed' or 'serial', got 'fast'"):
         set_form(net, "fast")
     with pytest.raises(UnsupportedError, match="at least one SpikePackNode, got Linear"):
         set_form(nn.Linear(1, 1), "packed")
+
+
+def test_serial_form_needs_one_window_and_one_tau() -> None:
+    net = nn.Sequential(SpikePackNode(4, form="packed"), nn.Sequential(SpikePackNode(3, form="packed")))
+    told = (
+        "share one window and tau in serial form, got window=4, tau=2.0 at '0' and window=3, tau=2.0 at '1.0'"
+    )
+    with pytest.raises(UnsupportedError, match=f"{told}; build all with window=4 "):
+        set_form(net, "serial")
+    assert {node.form for node in (net[0], net[1][0])} == {"packed"}
+    net[1][0].window = 4
+    assert set_form(net, "serial")[1][0].form == "serial"
+    other = nn.Sequential(SpikePackNode(4, form="packed"), SpikePackNode(4, tau=1.5, form="packed"))
+    with pytest.raises(UnsupportedError, match=r"got window=4, tau=2.0 at '0' and window=4, tau=1.5 at '1'"):
+        set_form(other, "serial")
+
+
+def test_window_changes_between_windows_only() -> None:
+    node = SpikePackNode(2)
+    assert (node.window, node.window_gain) == (2, 1.0)
+    node.window = 4
+    assert (node.window, node.window_gain) == (4, 5.0)
+    assert "window=4" in repr(node)
+    assert "window" not in repr(SpikePackNode(2))
+    node(torch.ones(1))
+    with pytest.raises(
+        UnsupportedError, match="window must not change inside a window, got a change after 1 of 4"
+    ):
+        node.window = None
+    for _ in range(3):
+        node(torch.ones(1))
+    assert [float(node(torch.ones(1))) for _ in range(4)] == [0.0, 0.0, 1.0, 1.0]
+    node.window = None
+    # Digits of the longer window do not come out in the shorter one.
+    assert [float(node(torch.ones(1))) for _ in range(4)] == [0.0, 0.0, 1.0, 1.0]
 
 
 def test_set_form_says_what_must_be_folded() -> None:
@@ -166,6 +206,8 @@ def test_scaled_output_is_theta_times_unit_output() -> None:
     unit = SpikePackNode(4, v_threshold=[0.5, 1.0, 3.0], form="packed")
     scaled = SpikePackNode(4, v_threshold=[0.5, 1.0, 3.0], form="packed", scale_output=True)
     assert torch.equal(scaled(u), unit(u) * torch.tensor([0.5, 1.0, 3.0]))
+    longer = SpikePackNode(4, v_threshold=[0.5, 1.0, 3.0], form="packed", scale_output=True, window=9)
+    assert torch.equal(longer(u), scaled(u))  # in real units the window is of no account
     serial = SpikePackNode(4, v_threshold=[0.5, 1.0, 3.0], scale_output=True, step_mode="m")
     assert set(serial(torch.randn(8, 5, 3)).unique().tolist()) <= {0.0, 1.0}
 
