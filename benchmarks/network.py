@@ -8,11 +8,9 @@ neighbours in time. Activation memory is what autograd keeps for the backward pa
 from __future__ import annotations
 
 import copy
-import platform
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +18,8 @@ from spikingjelly.activation_based import functional, neuron
 from spikingjelly.activation_based.model.sew_resnet import sew_resnet18
 from torch import Tensor, nn
 
+from benchmarks.measure import machine, ratio, spread
+from benchmarks.measure import seconds as seconds_of
 from spikejelly_pack import SpikePackNode, adapt, decode_output, set_form
 from spikejelly_pack.spec.errors import ParameterError, RunError
 
@@ -122,7 +122,7 @@ def run(
         say(f"round {index + 1} of {rounds}")
         for mode, step in modes.items():
             for name, contender in contenders.items():
-                seconds[mode][name].append(_seconds(step, contender))
+                seconds[mode][name].append(seconds_of(partial(step, contender)))
     kept = {name: contender.activation_bytes(target) for name, contender in contenders.items()}
     return _report(seconds, kept, time_steps, batch, size)
 
@@ -166,20 +166,6 @@ def _check(contender: Contender, steps: int) -> None:
         )
 
 
-def _seconds(step: Callable[[Contender], object], contender: Contender) -> float:
-    start = time.perf_counter()
-    step(contender)
-    return time.perf_counter() - start
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
-
-def _ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, float]:
-    return _spread([mine / theirs for mine, theirs in zip(above, below, strict=True)])
-
-
 def _report(
     seconds: dict[str, dict[str, list[float]]],
     kept: dict[str, int],
@@ -194,8 +180,8 @@ def _report(
         entry: dict[str, Any] = {"activation_memory_lif_over_packed": kept[lif] / kept[packed]}
         entry["activation_memory_packed_over_ann"] = kept[packed] / kept["ann"]
         for mode, values in seconds.items():
-            entry[f"{mode}_lif_over_packed"] = _ratio(values[lif], values[packed])
-            entry[f"{mode}_packed_over_ann"] = _ratio(values[packed], values["ann"])
+            entry[f"{mode}_lif_over_packed"] = ratio(values[lif], values[packed])
+            entry[f"{mode}_packed_over_ann"] = ratio(values[packed], values["ann"])
             goals[f"{mode}, T = {steps}: at least T times faster than LIF"] = (
                 entry[f"{mode}_lif_over_packed"]["median"] >= steps
             )
@@ -210,16 +196,12 @@ def _report(
         "size": size,
         "time_steps": list(time_steps),
         "seconds": {
-            mode: {name: _spread(v) for name, v in values.items()} for mode, values in seconds.items()
+            mode: {name: spread(v) for name, v in values.items()} for mode, values in seconds.items()
         },
         "activation_bytes": kept,
         "ratios": ratios,
         "goals": goals,
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        },
+        "machine": machine(),
     }
 
 

@@ -6,9 +6,6 @@ so that ratios are of neighbours in time. A contender that is wrong is not timed
 
 from __future__ import annotations
 
-import platform
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,8 +14,9 @@ import torch
 from spikingjelly.activation_based import functional as sj
 from spikingjelly.activation_based import neuron as sj_neuron
 from torch import nn
-from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.measure import machine, peak_bytes, ratio, spread
+from benchmarks.measure import seconds as seconds_of
 from spikejelly_pack import SpikePackNode
 from spikejelly_pack.functional import decode
 from spikejelly_pack.spec.errors import ParameterError, RunError
@@ -90,8 +88,8 @@ def run(
     for index in range(rounds):
         say(f"round {index + 1} of {rounds}")
         for name, contender in contenders.items():
-            seconds[name].append(_seconds(contender.step))
-    peak = {name: _peak_bytes(contender.step) for name, contender in contenders.items()}
+            seconds[name].append(seconds_of(contender.step))
+    peak = {name: peak_bytes(contender.step) for name, contender in contenders.items()}
     return _report(seconds, peak, elements, time_steps)
 
 
@@ -159,50 +157,25 @@ def _grad(contender: Contender) -> torch.Tensor:
     return grad.clone()
 
 
-def _seconds(step: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    step()
-    return time.perf_counter() - start
-
-
-def _peak_bytes(step: Callable[[], object]) -> int:
-    """Largest sum of what one pass has allocated and not yet freed."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
-        step()
-    results = recorded.profiler.kineto_results  # pyright: ignore[reportOptionalMemberAccess]
-    events = [event for event in results.events() if event.name() == "[memory]"]
-    live = peak = 0
-    for event in sorted(events, key=lambda event: event.start_ns()):
-        live += event.nbytes()
-        peak = max(peak, live)
-    return peak
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
-
 def _ratios(seconds: dict[str, list[float]], base: str) -> dict[str, dict[str, float]]:
-    return {
-        name: _spread([mine / theirs for mine, theirs in zip(values, seconds[base], strict=True)])
-        for name, values in seconds.items()
-        if name != base
-    }
+    return {name: ratio(values, seconds[base]) for name, values in seconds.items() if name != base}
 
 
 def _report(
     seconds: dict[str, list[float]], peak: dict[str, int], elements: int, time_steps: int
 ) -> dict[str, object]:
-    flat = [mine / theirs for mine, theirs in zip(seconds["packed"], seconds["packed_t1"], strict=True)]
     ratios = _ratios(seconds, "packed")
     report: dict[str, object] = {
         "elements": elements,
         "time_steps": time_steps,
-        "seconds": {name: _spread(values) for name, values in seconds.items()},
+        "seconds": {name: spread(values) for name, values in seconds.items()},
         "peak_bytes": peak,
         "ratios": ratios,
         "memory_ratios": {name: value / peak["packed"] for name, value in peak.items() if name != "packed"},
-        "flatness": {"time": _spread(flat), "memory": peak["packed"] / peak["packed_t1"]},
+        "flatness": {
+            "time": ratio(seconds["packed"], seconds["packed_t1"]),
+            "memory": peak["packed"] / peak["packed_t1"],
+        },
         "targets": {
             name: {
                 "wanted": wanted,
@@ -212,11 +185,7 @@ def _report(
             for name, (_, wanted) in TARGETS.items()
             if name in ratios
         },
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        },
+        "machine": machine(),
     }
     if "packed_compiled" in seconds:
         report["ratios_to_compiled"] = _ratios(seconds, "packed_compiled")

@@ -15,16 +15,19 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ..spec.errors import EnvironmentMissingError
+from ..spec.atomic import check_writable, write_text
+from ..spec.errors import EnvironmentMissingError, ParameterError
 
 __all__ = ["BENCHMARKS", "HELP", "add_arguments", "run"]
 
 HELP = "measure speed and memory, in pairs within one run"
 BENCHMARKS = {
     "coverage": "every torchvision model through convert: coverage and output error",
+    "information": "bits a neuron transmits, alone and in a trained network's layers",
     "neuron": "the packed node against SpikingJelly's IF and LIF nodes",
     "tasks": "accuracy, mAP and mIoU before and after conversion, trained here",
     "network": "SEW-ResNet-18, packed against LIF multi-step and the ANN",
+    "training": "one network trained with each neuron: accuracy, time, memory, spikes",
 }
 
 
@@ -34,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", choices=sorted(BENCHMARKS), help=names)
     parser.add_argument(
         "--fast", action="store_true", help="smaller sizes and fewer repeats: a smoke test, no measurement"
+    )
+    parser.add_argument(
+        "--figure", metavar="FILE", type=Path, help="also draw the result as SVG, where the benchmark can"
     )
 
 
@@ -57,10 +63,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
+    if args.figure is not None:
+        if not hasattr(module, "figure"):
+            raise ParameterError(f"bench {args.name}: --figure must be left out, it draws none; use --json.")
+        check_writable(args.figure)
     options = dict(module.FAST) if args.fast else {}
     if getattr(module, "STORES", False) and args.json:
         options["store"] = args.json
     with tqdm(bar_format="{desc} [{elapsed}]", disable=None, leave=False) as bar:
         result: dict[str, Any] = module.run(**options, progress=bar.set_description_str)
     print(module.table(result))
+    if args.figure is not None:
+        write_text(args.figure, module.figure(result))
     return result
