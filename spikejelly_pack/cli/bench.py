@@ -24,6 +24,7 @@ HELP = "measure speed and memory, in pairs within one run"
 BENCHMARKS = {
     "coverage": "every torchvision model through convert: coverage and output error",
     "information": "bits a neuron transmits, alone and in a trained network's layers",
+    "integer": "a residual network in integer form: accelerated, float64, packed float, ReLU",
     "neuron": "the packed node against SpikingJelly's IF and LIF nodes",
     "tasks": "accuracy, mAP and mIoU before and after conversion, trained here",
     "network": "SEW-ResNet-18, packed against LIF multi-step and the ANN",

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from .accelerate import AcceleratedModel, AcceleratedNetwork, accelerate
 from .export import build_integer, export
 from .torch_network import IntegerNetwork
 
-__all__ = ["IntegerNetwork", "build_integer", "export"]
+__all__ = [
+    "AcceleratedModel",
+    "AcceleratedNetwork",
+    "IntegerNetwork",
+    "accelerate",
+    "build_integer",
+    "export",
+]

@@ -1,0 +1,249 @@
+"""A whole integer network at the speed of the machine, bit for bit as :func:`.spec.execute.run_packed`.
+
+Between layers codes are bytes (four where they have more than 8 bits); every product runs once per window
+through the fastest route proven exact for its weights (:mod:`spikejelly_pack.ops.integer_products`); sums
+are floats that hold every possible sum exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..ops.integer_products import storage_dtype
+from ..spec.equations import nearest_code
+from ..spec.errors import DtypeError, ShapeError, UnsupportedError
+from ..spec.graph import Input, Network, Readout
+from ..spec.parameters import NeuronParameters
+from .accelerated_ops import STEPS, Edge, Step
+from .export import build_integer
+from .torch_network import IntegerNetwork
+
+__all__ = ["AcceleratedModel", "AcceleratedNetwork", "accelerate"]
+
+
+class AcceleratedNetwork(nn.Module):
+    """Run an integer network packed, fast and exactly, on the device its buffers are on.
+
+    The first forward of a batch size (rounded up to a power of two) measures the routes of each product;
+    later ones reuse them. On CUDA run one forward before capturing a graph, and capture with ``check=False``.
+
+    Args:
+        network: Integer network.
+        check: Whether codes given to :meth:`forward` are checked to lie in the input's range (reads the
+            extremes back from the device).
+
+    Raises:
+        UnsupportedError: An operation has no accelerated step.
+    """
+
+    def __init__(self, network: Network, check: bool = True) -> None:
+        super().__init__()
+        self.network, self.check = network, bool(check)
+        edges: dict[str, Edge] = {}
+        self.steps = nn.ModuleDict()
+        self._names: dict[str, str] = {}
+        last: dict[str, str] = {}
+        for index, op in enumerate(network.ops.values()):
+            if op.kind not in STEPS:
+                raise UnsupportedError(
+                    f"accelerate: {op.label} has no accelerated step; run the network with IntegerNetwork."
+                )
+            step = STEPS[op.kind](op, [edges[name] for name in op.inputs])
+            edges[op.name] = step.edge
+            self._names[op.name] = f"{index}"
+            self.steps[f"{index}"] = step
+            last.update(dict.fromkeys((op.name, *op.inputs), op.name))
+        self._dead: dict[str, list[str]] = {}
+        for name, reader in last.items():
+            self._dead.setdefault(reader, []).append(name)
+
+    def _step(self, name: str) -> Step:
+        step = self.steps[self._names[name]]
+        assert isinstance(step, Step)
+        return step
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return next(self.buffers()).device
+
+    def forward(self, codes: Mapping[str, Any] | Any) -> dict[str, Tensor]:
+        """Membranes (int64) of every readout, by name, from input codes.
+
+        Args:
+            codes: Integer tensor or array ``[N, *shape]``, by input name where there are several.
+
+        Raises:
+            ShapeError: An input is missing, unknown, or of another shape.
+            DtypeError: Codes are no integers or leave the input's range.
+        """
+        return self._run(self._inputs(codes), [op.name for op in self.network.readouts])
+
+    def every_code(self, codes: Mapping[str, Any] | Any) -> dict[str, Tensor]:
+        """As :meth:`forward`, with the codes (int64) of every input and neuron too."""
+        names = [op.name for op in (*self.network.inputs, *self.network.neurons, *self.network.readouts)]
+        return self._run(self._inputs(codes), names)
+
+    def predict(self, values: Tensor) -> dict[str, Tensor]:
+        """Real outputs (float64) of every readout from real input values ``[N, *shape]``: encode, run, scale.
+
+        Raises:
+            ShapeError, DtypeError: The values are unusable, or the network has several inputs.
+        """
+        if len(self.network.inputs) != 1:
+            raise ShapeError(
+                "accelerate: predict needs a network with one input; pass codes to forward instead."
+            )
+        (op,) = self.network.inputs
+        membranes = self._run(
+            {op.name: encode(op, values.to(self.device))}, [r.name for r in self.network.readouts]
+        )
+        return {name: self._scaled(name, membrane) for name, membrane in membranes.items()}
+
+    def _scaled(self, name: str, membrane: Tensor) -> Tensor:
+        op = self.network.ops[name]
+        assert isinstance(op, Readout)
+        scale = torch.from_numpy(op.scale.copy()).to(membrane.device)
+        return membrane * scale.view(-1, *[1] * (membrane.dim() - 2))
+
+    def _inputs(self, codes: Mapping[str, Any] | Any) -> dict[str, Tensor]:
+        inputs = {op.name: op for op in self.network.inputs}
+        if not isinstance(codes, Mapping):
+            if len(inputs) != 1:
+                raise ShapeError(
+                    f"accelerate: network has inputs {list(inputs)}; pass a dict of codes by name."
+                )
+            codes = {next(iter(inputs)): codes}
+        if set(codes) != set(inputs):
+            raise ShapeError(
+                f"accelerate: network has inputs {list(inputs)}, got {sorted(codes)}; pass these by name."
+            )
+        given = {name: self._checked(inputs[name], torch.as_tensor(value)) for name, value in codes.items()}
+        counts = [len(value) for value in given.values()]
+        if len(set(counts)) != 1:
+            raise ShapeError(
+                f"accelerate: all inputs must have the same number of samples, got {counts}; cut them."
+            )
+        return given
+
+    def _checked(self, op: Input, codes: Tensor) -> Tensor:
+        if codes.is_floating_point() or codes.is_complex() or codes.dtype is torch.bool:
+            raise DtypeError(
+                f"{op.label}: codes must be integers, got {codes.dtype}; use predict() on values."
+            )
+        if tuple(codes.shape[1:]) != op.shape:
+            raise ShapeError(
+                f"{op.label}: codes must have shape {_batch(op)}, got {tuple(codes.shape)}; reshape them."
+            )
+        edge = self._step(op.name).edge
+        codes = codes.to(self.device)
+        if self.check and codes.numel():
+            low, high = (int(end) for end in codes.to(torch.int64).aminmax())
+            if low < edge.low or high > edge.high:
+                raise DtypeError(
+                    f"{op.label}: codes must be in {edge.low}..{edge.high}, got {low}..{high}; "
+                    "use predict() on values."
+                )
+        return codes.to(storage_dtype(edge.low, edge.high))
+
+    @torch.no_grad()
+    def _run(self, values: dict[str, Tensor], wanted: list[str]) -> dict[str, Tensor]:
+        kept = set(wanted)
+        result = {name: values[name].to(torch.int64) for name in wanted if name in values}
+        for name, op in self.network.ops.items():
+            if not isinstance(op, Input):
+                values[name] = self._step(name)([values[source] for source in op.inputs])
+                if name in kept:
+                    result[name] = values[name].to(torch.int64)
+            for dead in self._dead.get(name, ()):
+                del values[dead]
+        return {name: result[name].contiguous() for name in self.network.ops if name in kept}
+
+
+def _batch(op: Input) -> str:
+    return f"[N, {', '.join(map(str, op.shape))}]"
+
+
+def encode(op: Input, values: Tensor) -> Tensor:
+    """Codes of real values on their own device, in float32 as :func:`.spec.execute.encode`.
+
+    Raises:
+        ShapeError: The sample shape differs from the input's.
+        DtypeError: The values are no numbers or contain NaN.
+    """
+    if tuple(values.shape[1:]) != op.shape:
+        raise ShapeError(
+            f"{op.label}: values must have shape {_batch(op)}, got {tuple(values.shape)}; reshape them."
+        )
+    values = values.to(torch.float32)
+    if bool(values.isnan().any()):
+        raise DtypeError(f"{op.label}: values must be numbers, got NaN; clean the data first.")
+    theta = torch.from_numpy(op.threshold.copy()).to(values.device)
+    weight_sum = theta.new_full((), float(op.max_code))
+    lsb = (theta / weight_sum).view(-1, *[1] * (values.dim() - 2))
+    magnitude = values.abs() if op.signed else values
+    half = NeuronParameters(op.time_steps, rounding=op.rounding).half
+    code = nearest_code(magnitude, lsb, op.max_code, half, torch.Tensor.floor_, torch.Tensor.clip_)
+    code = torch.copysign(code, values) if op.signed else code
+    low = -op.max_code if op.signed else 0
+    return code.to(storage_dtype(low, op.max_code))
+
+
+class AcceleratedModel(nn.Module):
+    """An accelerated network with real inputs and outputs, as the network it was made from.
+
+    Attributes:
+        accelerated: The :class:`AcceleratedNetwork`.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.accelerated = AcceleratedNetwork(network)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Outputs of ``x`` ``[N, *]`` in its dtype; a tuple where there are several."""
+        outputs = [value.to(x.dtype) for value in self.accelerated.predict(x).values()]
+        return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+
+def accelerate(net: nn.Module | Network, example_input: Tensor | None = None, **widths: Any) -> nn.Module:
+    """The integer form of a network, run by the fastest exact route for each of its products.
+
+    Args:
+        net: An integer network (:func:`.spec.exchange.load`), an :class:`IntegerNetwork`, or a network of
+            SpikePackNodes in packed form.
+        example_input: For the latter: one batch of real values; gives the shapes.
+        **widths: For the latter: options of :func:`build_integer`.
+
+    Returns:
+        An :class:`AcceleratedNetwork` (codes in, membranes out), or for a network of nodes an
+        :class:`AcceleratedModel` (real values in and out; what the integer form computes, see
+        ``build_integer``).
+
+    Raises:
+        UnsupportedError: A node is not in packed form, no example is given, or a layer has no integer form.
+        Others: As :func:`build_integer`.
+    """
+    if isinstance(net, Network):
+        return AcceleratedNetwork(net)
+    if isinstance(net, (AcceleratedNetwork, AcceleratedModel)):
+        return net
+    if isinstance(net, IntegerNetwork):
+        device = next((buffer.device for buffer in net.buffers()), torch.device("cpu"))
+        return AcceleratedNetwork(net.network).to(device)
+    forms = {getattr(module, "form", None) for module in net.modules()} - {None}
+    if forms != {"packed"}:
+        raise UnsupportedError(
+            f"accelerate: net must be an integer network or one of SpikePackNodes in packed form, got "
+            f"{type(net).__name__} with forms {sorted(map(str, forms))}; call set_form(net, 'packed') first."
+        )
+    if example_input is None:
+        raise UnsupportedError(
+            "accelerate: a network of SpikePackNodes must come with one batch of inputs, got none; call "
+            "accelerate(net, example_input)."
+        )
+    return AcceleratedModel(build_integer(net, example_input, **widths)).to(example_input.device).eval()

@@ -1,0 +1,278 @@
+"""The steps of an accelerated integer network: one module per operation of the graph.
+
+Sums travel as floats that hold every possible value exactly: float32 while ``|V| < 2^24``, else float64.
+    Division by
+the threshold may then be a float division: for integers ``n`` and ``theta`` with ``|n| + theta < 2^p`` (p
+    significand
+bits) the rounded quotient lies in ``[k, k + 1)`` exactly when ``n / theta`` does, because a quotient below k
+is at most ``k - 1/theta``, further from k than half a unit in the last place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..ops.exactness import exact_integers
+from ..ops.integer_products import Kernel, Product, Window, choose_route, routes, storage_dtype
+from ..spec.errors import UnsupportedError
+
+__all__ = ["STEPS", "Edge", "Step"]
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Range of the integers an operation emits; ``codes`` says what they are: codes of spikes, or sums."""
+
+    low: int
+    high: int
+    codes: bool
+
+    @property
+    def most(self) -> int:
+        """Largest magnitude."""
+        return max(-self.low, self.high)
+
+
+class Step(nn.Module):
+    """One operation: a list of its inputs' tensors to its output's."""
+
+    edge: Edge
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        """The operation on values of its inputs."""
+        raise NotImplementedError
+
+
+StepMaker = Callable[[Any, list[Edge]], Step]
+STEPS: dict[str, StepMaker] = {}
+
+
+def _step(*kinds: str) -> Callable[[Any], Any]:
+    def enter(maker: Any) -> Any:
+        for kind in kinds:
+            STEPS[kind] = maker
+        return maker
+
+    return enter
+
+
+def _integers(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(values.astype(np.int64))
+
+
+def _sum_dtype(op: Any, most: int) -> torch.dtype:
+    for dtype in (torch.float32, torch.float64):
+        if most < exact_integers(dtype):
+            return dtype
+    raise UnsupportedError(f"accelerate: {op.label} can reach {most}, beyond exact floats; run spec.execute.")
+
+
+def _per_channel(values: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
+    # Buffers stay integers: a module moved to half precision must not round them.
+    return values.to(dtype).view(-1, *[1] * (like.dim() - 2))
+
+
+def _spike_edge(op: Any) -> Edge:
+    return Edge(-op.max_code if op.signed else 0, op.max_code, True)
+
+
+def _sum_edge(most: int) -> Edge:
+    return Edge(-most, most, False)
+
+
+@_step("dense", "conv2d")
+class ProductStep(Step):
+    """A synapse with weights, by the route measured fastest for the batch at hand."""
+
+    def __init__(self, op: Any, edges: list[Edge]) -> None:
+        super().__init__()
+        (source,) = edges
+        window = None
+        if op.kind == "conv2d":
+            window = Window(tuple(op.stride), tuple(op.padding), tuple(op.dilation), op.groups)
+        self.product = Product(_integers(op.weight), source.low, source.high, window)
+        self.edge = _sum_edge(self.product.magnitude)
+        _sum_dtype(op, self.product.magnitude)
+        self._prepared: dict[tuple[str, torch.device], Kernel] = {}
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        (codes,) = parts
+        route = choose_route(self.product, tuple(codes.shape), codes.device).chosen
+        kernel = self._prepared.get((route, codes.device))
+        if kernel is None:
+            kernel = routes()[route].prepare(self.product, codes.device)
+            self._prepared[route, codes.device] = kernel
+        return kernel(codes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Prepared kernels are made again on demand; they cannot be copied.
+        return {**self.__dict__, "_prepared": {}}
+
+
+@_step("avg_pool2d")
+class PoolStep(Step):
+    """Sum over each window, times one weight per channel."""
+
+    multiplier: Tensor
+
+    def __init__(self, op: Any, edges: list[Edge]) -> None:
+        super().__init__()
+        weight = _integers(op.multiplier)
+        area = op.kernel[0] * op.kernel[1]
+        self.edge = _sum_edge(edges[0].most * area * int(weight.abs().max()))
+        self.dtype = _sum_dtype(op, max(self.edge.high, edges[0].most * area))
+        # torch pads a pool by at most half its kernel; wider zeros are put around it first.
+        wide = any(2 * pad > size for pad, size in zip(op.padding, op.kernel, strict=True))
+        (high, side), inner = op.padding, (0, 0) if wide else op.padding
+        self.border = (side, side, high, high) if wide else None
+        self.window = (op.kernel, op.stride, inner)
+        self.register_buffer("multiplier", weight, persistent=False)
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        sums = parts[0].to(self.dtype)
+        if self.border is not None:
+            sums = F.pad(sums, self.border)
+        total = F.avg_pool2d(sums, *self.window, divisor_override=1)
+        return total.mul_(_per_channel(self.multiplier, total, self.dtype))
+
+
+@_step("scale")
+class ScaleStep(Step):
+    """An identity synapse: one weight per channel."""
+
+    multiplier: Tensor
+
+    def __init__(self, op: Any, edges: list[Edge]) -> None:
+        super().__init__()
+        weight = _integers(op.multiplier)
+        self.edge = _sum_edge(edges[0].most * int(weight.abs().max()))
+        self.dtype = _sum_dtype(op, max(self.edge.high, edges[0].most))
+        self.register_buffer("multiplier", weight, persistent=False)
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        return parts[0].to(self.dtype) * _per_channel(self.multiplier, parts[0], self.dtype)
+
+
+@_step("add")
+class AddStep(Step):
+    """Sum of currents."""
+
+    def __init__(self, op: Any, edges: list[Edge]) -> None:
+        super().__init__()
+        self.edge = _sum_edge(sum(edge.most for edge in edges))
+        self.dtype = _sum_dtype(op, self.edge.high)
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        first, *rest = parts
+        total = first.to(self.dtype, copy=True)
+        for part in rest:
+            total += part.to(self.dtype)
+        return total
+
+
+@_step("concat")
+class ConcatStep(Step):
+    """Concatenation along the channels, of codes or of sums."""
+
+    def __init__(self, op: Any, edges: list[Edge]) -> None:
+        super().__init__()
+        low, high = min(edge.low for edge in edges), max(edge.high for edge in edges)
+        self.edge = Edge(low, high, edges[0].codes)
+        self.dtype = storage_dtype(low, high) if self.edge.codes else _sum_dtype(op, self.edge.most)
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        return torch.cat([part.to(self.dtype) for part in parts], dim=1)
+
+
+@_step("flatten")
+class FlattenStep(Step):
+    """All axes of a sample into one."""
+
+    def __init__(self, op: Any, edges: list[Edge]) -> None:
+        super().__init__()
+        (self.edge,) = edges
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        return parts[0].flatten(1)
+
+
+@_step("delay")
+class DelayStep(Step):
+    """The identity in packed form."""
+
+    def __init__(self, op: Any, edges: list[Edge]) -> None:
+        super().__init__()
+        (self.edge,) = edges
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        return parts[0]
+
+
+@_step("neuron")
+class NeuronStep(Step):
+    """Fire ``clamp(floor((V + bias + floor(theta / 2)) / theta), 0, 2^T - 1)``, signed on ``|V + bias|``."""
+
+    bias: Tensor
+    offset: Tensor
+    threshold: Tensor
+
+    def __init__(self, op: Any, edges: list[Edge]) -> None:
+        super().__init__()
+        theta, bias = _integers(op.threshold), _integers(op.bias)
+        half = theta // 2 if op.half else torch.zeros_like(theta)
+        most = edges[0].most + int((bias.abs() + half + theta).max())
+        self.dtype = _sum_dtype(op, most)
+        self.max_code, self.signed = op.max_code, op.signed
+        self.edge = _spike_edge(op)
+        self.storage = storage_dtype(self.edge.low, self.edge.high)
+        # Unsigned, both constants go in one addition.
+        self.register_buffer("bias", bias if op.signed else bias + half, persistent=False)
+        self.register_buffer("offset", half, persistent=False)
+        self.register_buffer("threshold", theta, persistent=False)
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        sums = parts[0].to(self.dtype)
+        # A new tensor: the sum may have other readers.
+        membrane = sums + _per_channel(self.bias, sums, self.dtype)
+        theta = _per_channel(self.threshold, sums, self.dtype)
+        if not self.signed:
+            # Not negative after the clamp, so that conversion to integers, which truncates, is the floor.
+            return membrane.div_(theta).clamp_(0, self.max_code).to(self.storage)
+        code = membrane.abs().add_(_per_channel(self.offset, sums, self.dtype)).div_(theta)
+        return torch.copysign(code.clamp_(max=self.max_code), membrane).to(self.storage)
+
+
+@_step("readout")
+class ReadoutStep(Step):
+    """Membranes that never fire."""
+
+    bias: Tensor
+
+    def __init__(self, op: Any, edges: list[Edge]) -> None:
+        super().__init__()
+        bias = _integers(op.bias)
+        self.edge = _sum_edge(edges[0].most + int(bias.abs().max()))
+        self.dtype = _sum_dtype(op, self.edge.high)
+        self.register_buffer("bias", bias, persistent=False)
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        return parts[0].to(self.dtype) + _per_channel(self.bias, parts[0], self.dtype)
+
+
+@_step("input")
+class InputStep(Step):
+    """Codes from outside."""
+
+    def __init__(self, op: Any, edges: list[Edge]) -> None:
+        super().__init__()
+        self.edge = _spike_edge(op)
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        raise UnsupportedError("accelerate: an input is given, not computed.")

@@ -1,0 +1,192 @@
+"""Which route computes an integer product: the fastest of the exact ones, measured once per shape and kept.
+
+A route must first prove itself from weights and code range (:meth:`.base.Route.refuses`), then give the very
+sums of float64 on codes at their extremes, then be the fastest. What was tried, refused and measured, and
+why, is kept for :func:`measured_choices`, which ``spikepack bench kernels`` prints.
+"""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...spec.errors import RunError, UnsupportedError
+from .base import Kernel, Product, Route, storage_dtype
+from .floats import FloatRoute, HalfRoute
+from .int8 import Int8Route
+from .onednn import OneDnnRoute
+
+__all__ = [
+    "ROUTES",
+    "Measured",
+    "choose_route",
+    "forget_choices",
+    "measured_choices",
+    "measured_table",
+    "routes",
+]
+
+# The first is the reference the others are compared with: exact for every network that can be built.
+ROUTES: list[Route] = [
+    FloatRoute("float64", torch.float64),
+    FloatRoute("float32", torch.float32),
+    HalfRoute("bfloat16", torch.bfloat16),
+    HalfRoute("float16", torch.float16),
+    Int8Route(),
+    OneDnnRoute(),
+]
+_REPEATS = 5
+_CHOICES: dict[tuple[object, ...], Measured] = {}
+_LOCK = threading.RLock()
+
+
+@dataclass
+class Measured:
+    """One decision.
+
+    Attributes:
+        device: Where.
+        kind: ``"dense"``, ``"conv"`` or ``"grouped conv"``.
+        weight: Shape of the weights.
+        codes: Shape of the codes it was measured on.
+        chosen: Name of the fastest exact route.
+        seconds: Median time of each route that was measured.
+        refused: Why each of the others was not.
+    """
+
+    device: str
+    kind: str
+    weight: tuple[int, ...]
+    codes: tuple[int, ...]
+    chosen: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+
+def _bucket(samples: int) -> int:
+    return 1 << max(0, samples - 1).bit_length()
+
+
+@cache
+def _cuda_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device)
+
+
+def _device_name(device: torch.device) -> str:
+    return _cuda_name(device) if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+
+
+def _extremes(product: Product, shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Codes half of which are at an end of their range, the rest anywhere in it; the same for every call."""
+    generator = torch.Generator().manual_seed(0)
+    anywhere = torch.randint(product.low, product.high + 1, shape, generator=generator)
+    ends = torch.randint(0, 2, shape, generator=generator) * (product.high - product.low) + product.low
+    mixed = torch.where(torch.rand(shape, generator=generator) < 0.5, ends, anywhere)
+    if len(mixed):
+        mixed[0] = product.high
+    stored = mixed.to(storage_dtype(product.low, product.high)).to(device)
+    return stored.contiguous(memory_format=torch.channels_last) if stored.dim() == 4 else stored
+
+
+def _seconds(kernel: Kernel, codes: Tensor) -> float:
+    taken = []
+    for _ in range(_REPEATS):
+        start = time.perf_counter()
+        kernel(codes)
+        if codes.is_cuda:
+            torch.cuda.synchronize(codes.device)
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def _measure(product: Product, shape: tuple[int, ...], device: torch.device, found: Measured) -> None:
+    codes = _extremes(product, shape, device)
+    expected: Tensor | None = None
+    for route in ROUTES:
+        if device.type not in route.devices:
+            continue
+        reason = route.refuses(product, device)
+        if reason is None:
+            try:
+                kernel = route.prepare(product, device)
+                sums = kernel(codes).to(torch.float64)
+            except (AttributeError, NotImplementedError, RuntimeError) as error:
+                # A missing or unfit operator of this torch build or device, not a wrong result.
+                reason = (
+                    f"cannot run here: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
+                )
+            else:
+                expected = sums if expected is None else expected
+                if not torch.equal(sums, expected):
+                    reason = "gave other sums than float64 on extreme codes"
+                else:
+                    found.seconds[route.name] = _seconds(kernel, codes)
+        if reason is not None:
+            found.refused[route.name] = reason
+    if not found.seconds:
+        raise UnsupportedError(
+            f"accelerate: a {found.kind} product must have an exact route on {found.device}, got none "
+            f"({found.refused}); run spec.execute.run_packed."
+        )
+    found.chosen = min(found.seconds, key=found.seconds.__getitem__)
+
+
+def routes() -> dict[str, Route]:
+    """Routes by name."""
+    return {route.name: route for route in ROUTES}
+
+
+def choose_route(product: Product, shape: tuple[int, ...], device: torch.device) -> Measured:
+    """The decision for a product and an input shape; measured at the first call, then remembered.
+
+    The number of samples counts by its next power of two, so that a shorter last batch is not measured anew.
+
+    Raises:
+        UnsupportedError: No route is exact there.
+        RunError: Called first inside a CUDA graph capture, where nothing can be timed.
+    """
+    shape = (_bucket(shape[0]), *shape[1:])
+    key = (_device_name(device), shape, *product.key)
+    with _LOCK:
+        known = _CHOICES.get(key)
+        if known is not None:
+            return known
+        if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+            raise RunError(
+                "accelerate: routes must be measured before a CUDA graph is captured, got the first forward "
+                "inside the capture; run one forward before it."
+            )
+        found = Measured(key[0], product.kind, tuple(product.weight.shape), shape)
+        with torch.no_grad():
+            _measure(product, shape, device, found)
+        _CHOICES[key] = found
+        return found
+
+
+def measured_choices() -> list[Measured]:
+    """All decisions of this process, in order."""
+    return list(_CHOICES.values())
+
+
+def forget_choices() -> None:
+    """Drop all decisions, for example after :func:`torch.set_num_threads`."""
+    with _LOCK:
+        _CHOICES.clear()
+
+
+def measured_table(choices: list[Measured] | None = None) -> str:
+    """Decisions as a Markdown table: which route, its time, the time of the others, why some were refused."""
+    lines = ["| product | weight | codes | chosen | microseconds | refused |", "|---|---|---|---|---|---|"]
+    for choice in measured_choices() if choices is None else choices:
+        times = ", ".join(f"{name} {1e6 * seconds:.0f}" for name, seconds in choice.seconds.items())
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in choice.refused.items())
+        cells: list[Any] = [choice.kind, choice.weight, choice.codes, choice.chosen, times, reasons]
+        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
+    return "\n".join(lines)
