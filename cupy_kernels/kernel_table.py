@@ -27,10 +27,17 @@ class KernelSpec:
     blocks_per_sm: int = 2
 
 
-_STATE = (
-    "const f32* carry_in", "f32* carry_out",
-)  # fmt: skip
+_STATE = ("const f32* carry_in", "f32* carry_out")
 _CHANNELS = ("{I} n", "u32 windows", "u32 channels", "{I} inner", "f32 half", "f32 leak")
+_THETA_SUM = (
+    "const {G}* grad", "const {U}* start", "const f32* theta", "{G}* out", "f32* partial",
+    "const f32* grad_carry", "f32* grad_carry_in", "{I} n", "u32 windows", "u32 channels", "{I} inner",
+    "{I} outer", "f32 half", "f32 leak",
+)  # fmt: skip
+_POOL = (
+    "u32 height", "u32 width", "u32 out_height", "u32 out_width", "u32 kernel_y", "u32 kernel_x",
+    "u32 stride_y", "u32 stride_x", "u32 pad_y", "u32 pad_x", "u32 dilation_y", "u32 dilation_x",
+)  # fmt: skip
 KERNELS: dict[str, KernelSpec] = {
     "fire": KernelSpec(
         "fire.cu",
@@ -65,5 +72,51 @@ KERNELS: dict[str, KernelSpec] = {
         "codes.cu",
         ("C", "P", "Y", "V", "I"),
         ("const {P}* codes", "{Y}* values", "u32* invalid", "{I} n"),
+    ),
+    "backward": KernelSpec(
+        "backward.cu",
+        ("C", "G", "U", "SERIAL", "SCALED", "SIGNED", "LEAK", "MODE", "V", "I"),
+        ("const {G}* grad", "const {U}* start", "const f32* theta", "{G}* out", "const f32* grad_carry",
+         "f32* grad_carry_in", *_CHANNELS),
+    ),
+    "backward_runs": KernelSpec(
+        "backward.cu",
+        ("C", "G", "U", "SERIAL", "SCALED", "SIGNED", "LEAK", "V", "I"),
+        _THETA_SUM,
+        collective=True,
+    ),
+    "backward_last": KernelSpec(
+        "backward.cu",
+        ("C", "G", "U", "SERIAL", "SCALED", "SIGNED", "LEAK", "V", "I"),
+        _THETA_SUM,
+        collective=True,
+    ),
+    "sum_partials": KernelSpec(
+        "backward.cu",
+        (),
+        ("const f32* partial", "f32* total", "u32 rows", "u32 channels"),
+        collective=True,
+    ),
+    "pool_codes": KernelSpec(
+        "pool.cu",
+        ("P", "I"),
+        ("const {P}* codes", "{P}* out", "{I} n", "{I} inner", *_POOL),
+    ),
+    "pool_digits": KernelSpec(
+        "pool.cu",
+        ("D", "I"),
+        ("const {D}* digits", "{D}* out", "{I} n", "{I} inner", "{I} image", "u32 windows", "u32 steps",
+         *_POOL),
+    ),
+    "pool_step": KernelSpec(
+        "pool.cu",
+        ("D", "I"),
+        ("const {D}* digits", "{D}* out", "u32* alive", "{I} n", "{I} inner", "u32 first", *_POOL),
+    ),
+    "integer_fire": KernelSpec(
+        "integer.cu",
+        ("P", "SIGNED", "MODE", "V", "I"),
+        ("const i32* membrane", "const i32* bias", "const i32* theta", "{P}* codes", "{I} n", "u32 channels",
+         "{I} inner", "u32 half", "u32 max_code"),
     ),
 }  # fmt: skip

@@ -52,6 +52,11 @@ class Code:
         return f"Code{self.time_steps}{base}"
 
     @property
+    def digit_gradient(self) -> float:
+        """Factor from ``sum_t q_t g[t]`` to the gradient of the decoded value: ``Q / sum_t q_t^2``."""
+        return self.weight_sum / sum(weight * weight for weight in self.weights)
+
+    @property
     def source(self) -> str:
         """The type the kernels take their constants from; numbers in hexadecimal lose nothing."""
 
@@ -63,6 +68,7 @@ class Code:
             f"    static constexpr int T = {self.time_steps};\n"
             f"    static constexpr bool BINARY = {str(self.tau == 2.0).lower()};\n"
             f"    static constexpr f32 TAU = {number(self.tau)}, SUM = {number(self.weight_sum)};\n"
+            f"    static constexpr f32 DIGIT_GRADIENT = {number(self.digit_gradient)};\n"
             f"    SPK_INLINE static constexpr f32 q(int t) {{\n"
             f"        const f32 weights[] = {{{', '.join(number(weight) for weight in self.weights)}}};\n"
             f"        return weights[t];\n    }}\n}}; }}\n"
@@ -127,10 +133,11 @@ class Variant:
         given = ", ".join(name for _, name in self.parameters)
         words = ["spk::" + choice.name if isinstance(choice, Code) else str(choice).lower()
                  if isinstance(choice, bool) else str(choice) for choice in self.choices]  # fmt: skip
+        template = f"<{', '.join(words)}>" if words else ""
         bounds = f"__launch_bounds__({THREADS}, {self.spec.blocks_per_sm})"
         return (
             f'using namespace spk;\nextern "C" __global__ void {bounds} {self.entry}({declared}) {{\n'
-            f"    spk::{self.kernel}<{', '.join(words)}>({given});\n}}\n"
+            f"    spk::{self.kernel}{template}({given});\n}}\n"
         )
 
     @property

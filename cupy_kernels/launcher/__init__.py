@@ -6,9 +6,28 @@ their kernels has been launched before (compiling and loading cannot be captured
 
 from __future__ import annotations
 
+from .backward import fire_backward, scratch_rows, serial_backward
 from .checks import code_dtype
 from .codes import decode, pack, unpack
+from .integer import integer_fire
 from .neuron import fire, serial
+from .pool import PoolGeometry, pool_codes, pool_digits, pool_step
 from .step import step
 
-__all__ = ["code_dtype", "decode", "fire", "pack", "serial", "step", "unpack"]
+__all__ = [
+    "PoolGeometry",
+    "code_dtype",
+    "decode",
+    "fire",
+    "fire_backward",
+    "integer_fire",
+    "pack",
+    "pool_codes",
+    "pool_digits",
+    "pool_step",
+    "scratch_rows",
+    "serial",
+    "serial_backward",
+    "step",
+    "unpack",
+]

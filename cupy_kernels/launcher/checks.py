@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ..arrays import FLOATS, ITEM_SIZE, Array
 from ..errors import KernelArgumentError
@@ -24,6 +24,8 @@ __all__ = [
     "required",
 ]
 
+#: An argument, or None where it may be absent.
+Found = TypeVar("Found", Array, "Array | None")
 LEAKS = {"residual": 1, "membrane": 2}
 
 
@@ -97,10 +99,10 @@ def optional(queue: Queue, name: str, value: Any, dtypes: Sequence[str] = FLOATS
     return None if value is None else required(queue, name, value, dtypes)
 
 
-def matching(array: Array | None, like: Array, leading: int = 0) -> Array | None:
+def matching(array: Found, like: Array, leading: int = 0) -> Found:
     """Require the shape and the memory layout of ``like``, whose first ``leading`` axes do not count."""
     if array is None:
-        return None
+        return array
     wanted = like.inner(leading)
     if not array.same_places(wanted):
         raise KernelArgumentError(

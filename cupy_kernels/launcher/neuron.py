@@ -22,7 +22,7 @@ from .checks import (
 )
 from .grid import addresses, blocks_for, group_size, index_type, neuron_numbers, type_of
 
-__all__ = ["AMPLITUDES", "fire", "serial"]
+__all__ = ["AMPLITUDES", "fire", "serial", "window_of"]
 
 AMPLITUDES = {"unit": 1, "scaled": 2, "code": 3}
 _F32 = ("float32",)
@@ -169,7 +169,7 @@ def serial(
         )
     contiguous(currents, 2)
     refuse_carry(neuron, carry_in=carry_in, carry_out=carry_out)
-    window = _window_of(currents)
+    window = window_of(currents)
     words = matching(optional(queue, "codes", codes, (code_dtype(code.time_steps, neuron.signed),)), window)
     outs = matching(optional(queue, "values", values, (currents.dtype,)), window)
     starts = matching(optional(queue, "start", start, _F32), window)
@@ -197,7 +197,7 @@ def serial(
     queue.launch(variant, blocks_for(n, group, 1 if leak else rows), THREADS, addresses(pointers) | numbers)
 
 
-def _window_of(currents: Array) -> Array:
+def window_of(currents: Array) -> Array:
     """What ``[W, *]`` arrays beside currents ``[W, T, *]`` look like in memory."""
     inner = currents.inner(2)
     return Array(
