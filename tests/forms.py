@@ -166,7 +166,7 @@ def compare(net: nn.Module, x: Tensor, repeats: bool, tolerance: Callable[[Any],
 
 
 def pipelined(
-    net: nn.Module, x: Tensor, steps: int, delay: int | None = None
+    net: nn.Module, x: Tensor, steps: int, delay: int | None = None, tau: float = 2.0
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Run the single-step form from a reset state: every window ``steps`` times, then wait for the rest.
 
@@ -175,6 +175,7 @@ def pipelined(
         x: ``[W, N, *]`` windows.
         steps: Time steps of a window.
         delay: Latency in time steps, where :func:`latency` does not know it.
+        tau: Base of the digits.
 
     Returns:
         The decoded output behind the latency, and what every node emitted, step by step from the first.
@@ -195,7 +196,7 @@ def pipelined(
     for handle in handles:
         handle.remove()
     functional.reset_net(net)
-    decoded = decode_output(torch.stack(outputs[delay:]), steps)
+    decoded = decode_output(torch.stack(outputs[delay:]), steps, tau)
     return decoded, {name: torch.stack(train) for name, train in trains.items()}
 
 

@@ -14,8 +14,9 @@ from .balance import Delay, balance
 from .dataflow import Finding, Kind, edge_kinds, findings
 from .handlers import Outcome, Site, handler_of, unknown_module
 from .max_pool import SpikePackMaxPool2d
-from .members import is_node, nodes_of, shared_code
+from .members import form_modules, is_node, nodes_of, shared_code
 from .readout import WeightedReadout
+from .temporal import TemporalWindow
 from .trace import trace
 from .window import FormModule
 
@@ -97,6 +98,7 @@ def adapt(net: nn.Module, example_input: Tensor | tuple[Tensor, ...] | None = No
     _load_handlers()
     code = shared_code(net, "adapt")
     first = next(iter(nodes_of(net).values()))
+    _set_windows(net, code.time_steps)
     graph, _ = trace(net, example_input)
     kinds = _input_kinds(graph, net) if graph is not None else {}
     replaced: list[Replacement] = []
@@ -112,6 +114,13 @@ def adapt(net: nn.Module, example_input: Tensor | tuple[Tensor, ...] | None = No
         named.extend(findings(graph, net, edge_kinds(graph, net), WeightedReadout))
     latency, delays, single_step = balance(net)
     return AdaptReport(tuple(replaced), tuple(named), tuple(training), error, latency, delays, single_step)
+
+
+def _set_windows(net: nn.Module, window: int) -> None:
+    """Layers of an earlier call follow the nodes to another window, unless they were built for theirs."""
+    for _, module in form_modules(net):
+        if isinstance(module, FormModule) and not isinstance(module, TemporalWindow):
+            module.time_steps = window
 
 
 def _load_handlers() -> None:

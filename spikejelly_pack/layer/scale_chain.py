@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from spikingjelly.activation_based import base
@@ -63,6 +64,11 @@ class ScaleChain(nn.Module, base.StepModule):
             wide = factor.to(device=total.device, dtype=torch.float64)
             total = total * wide if operation == "mul" else total / wide
         return total if total.numel() > 1 else total[0]
+
+    def behind(self, steps: Sequence[ScaleStep]) -> Self:
+        """This chain after further ``steps``, as a new one."""
+        own = zip(self.operations, self.factors, strict=True)
+        return type(self)((*steps, *own), self.dtype, self.step_mode)
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale ``x``; shape and dtype are kept."""

@@ -42,7 +42,7 @@ class FormModule(base.MemoryModule):
     """A SpikingJelly module that knows its form and its window.
 
     Args:
-        time_steps: T, digits of one code (1..16).
+        time_steps: Time steps of one window (1..16): T of the codes, of the longest where they differ.
         tau: Base of the digits, dimensionless, 1 < tau <= 2.
         form: ``"packed"`` or ``"serial"``; ``set_form(net, form)`` sets it.
         step_mode: ``"s"`` or ``"m"``; ``functional.set_step_mode`` sets it.
@@ -64,8 +64,13 @@ class FormModule(base.MemoryModule):
 
     @property
     def time_steps(self) -> int:
-        """T, digits of one code."""
+        """Time steps of one window: digits of the longest code. It may change between windows."""
         return self.parameters_of_code.time_steps
+
+    @time_steps.setter
+    def time_steps(self, value: int) -> None:
+        self._check_between_windows("time_steps", value)
+        self.parameters_of_code = NeuronParameters(time_steps=value, tau=self.tau)
 
     @property
     def tau(self) -> float:
@@ -80,13 +85,17 @@ class FormModule(base.MemoryModule):
     @form.setter
     def form(self, value: str) -> None:
         check_choice(self._get_name(), "form", value, FORMS)
-        if value != self._form and self.phase:
+        if value != self._form:
+            self._check_between_windows("form", value)
+        self._form = value
+
+    def _check_between_windows(self, name: str, value: object) -> None:
+        if self.phase:
             raise ParameterError(
-                f"{self._get_name()}: form must change between windows, got form={value!r} after "
+                f"{self._get_name()}: {name} must change between windows, got {name}={value!r} after "
                 f"{self.phase} of {self.time_steps} time steps; finish the window "
                 "or call functional.reset_net(net) first."
             )
-        self._form = value
 
     def check_window_start(self, phase: object) -> None:
         """Refuse a multi-step call after an unfinished single-step window."""

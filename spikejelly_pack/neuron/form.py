@@ -50,7 +50,7 @@ def set_form(net: nn.Module, form: str) -> nn.Module:
             "finish the window or call functional.reset_net(net) first."
         )
     if form == "serial":
-        _check_one_window(nodes)
+        _check_one_window(net, nodes)
     for module in formed:
         module.form = form
     for module in net.modules():
@@ -65,17 +65,24 @@ def set_form(net: nn.Module, form: str) -> nn.Module:
     return net
 
 
-def _check_one_window(nodes: dict[str, SpikePackNode]) -> None:
+def _check_one_window(net: nn.Module, nodes: dict[str, SpikePackNode]) -> None:
     """Digits charge by the step of the window they arrive in: windows of other lengths read other numbers."""
     windows = {name or "net": (node.window, node.params.tau) for name, node in nodes.items()}
+    longest = max(window for window, _ in windows.values())
     if len(set(windows.values())) > 1:
         (long, most), (short, least) = max(windows.items(), key=_second), min(windows.items(), key=_second)
-        longest = max(window for window, _ in windows.values())
         raise UnsupportedError(
             f"set_form: nodes must share one window and tau in serial form, got {_told(most)} at {long!r} "
             f"and {_told(least)} at {short!r}; build all with window={longest} (a converted network has it; "
             "consumers absorb the nodes' window_gain) and one tau."
         )
+    for name, module in net.named_modules():
+        steps = getattr(module, "time_steps", longest)
+        if _has_form(module) and name not in nodes and steps != longest:
+            raise UnsupportedError(
+                f"set_form: {type(module).__name__} {name!r} must have the nodes' window of {longest} time "
+                f"steps in serial form, got {steps}; call adapt(net) again, or set its time_steps."
+            )
 
 
 def _told(window: tuple[int, float]) -> str:

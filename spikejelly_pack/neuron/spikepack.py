@@ -183,11 +183,13 @@ class SpikePackNode(ThresholdMixin, SettingsMixin, BaseNode):
         theta = self._theta_for(x, 0)
         if self.form == "packed":
             out, carry, start = functional.spikepack_packed(
-                x, state.carry, theta, self.params, scale_output=self.scale_output
+                x, state.carry, theta, self.params, scale_output=self.scale_output, provider=self.provider
             )
-            v = functional.residual_membrane(start, theta, self.params) if self._wants_v else state.v
+            v = self._residual(start, theta) if self._wants_v else state.v
             return (out,), tuple(state._replace(v=v, carry=carry))
-        out, state = functional.spikepack_step(x, state, theta, self.params, start_window=self.start_window)
+        out, state = functional.spikepack_step(
+            x, state, theta, self.params, start_window=self.start_window, provider=self.provider
+        )
         return (out,), tuple(state)
 
     def multi_step_functional_forward(
@@ -203,14 +205,19 @@ class SpikePackNode(ThresholdMixin, SettingsMixin, BaseNode):
         """Output and new state of W windows, with the threshold and the membranes ``v_0``."""
         theta = self._theta_for(x_seq, 1)
         if self.form == "serial":
-            out, carry, start = functional.spikepack_multi_step(x_seq, state.carry, theta, self.params)
+            out, carry, start = functional.spikepack_multi_step(
+                x_seq, state.carry, theta, self.params, provider=self.provider
+            )
         else:
             out, carry, start = functional.spikepack_windows(
-                x_seq, state.carry, theta, self.params, scale_output=self.scale_output
+                x_seq, state.carry, theta, self.params, scale_output=self.scale_output, provider=self.provider
             )
         if start.shape[0] and (self._wants_v or self.form == "serial"):
-            state = state._replace(v=functional.residual_membrane(start[-1], theta, self.params))
+            state = state._replace(v=self._residual(start[-1], theta))
         return out, state._replace(carry=carry), theta, start
+
+    def _residual(self, start: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+        return functional.residual_membrane(start, theta, self.params, provider=self.provider)
 
     @property
     def _wants_v(self) -> bool:
@@ -223,8 +230,12 @@ class SpikePackNode(ThresholdMixin, SettingsMixin, BaseNode):
         out, state, theta, start = self._sequence(x_seq, SpikePackState(*states))
         self._memories.update(state._asdict())
         if self.store_v_seq:
-            keep = functional.residual_membrane if self.form == "packed" else functional.membrane_sequence
-            self.v_seq = keep(start, theta, self.params)
+            serial = self.form == "serial"
+            self.v_seq = (
+                functional.membrane_sequence(start, theta, self.params)
+                if serial
+                else self._residual(start, theta)
+            )
         return out
 
 

@@ -31,6 +31,7 @@ from .report import ConversionReport, NodeEntry, SynapseEntry
 from .shapes import check_shapes, shapes_of
 from .signals import SYNAPSES, TRANSPOSED, Kind, kinds_of
 from .spikepack import first_tensor
+from .windows import share_window
 
 __all__ = ["QuantizedReport", "SpikePackQuantizedRecipe"]
 
@@ -68,8 +69,8 @@ class SpikePackQuantizedRecipe(FXConversionRecipe):
             :class:`.QuantizerSpec`; for modules that have no ``spikepack_quantizer`` method of their own.
         fold: Put scales into thresholds and weights, as the integer form needs it. Without it (default) the
             scales stay layers of their own and the packed form repeats the quantized network's floats.
-        mixed_time_steps: Accept quantizers of different bits: such a network runs in packed and integer form
-            only, a serial one needs the same T in every node.
+        mixed_time_steps: Accept quantizers of different bits: every node then has its own T, in the window
+            of the longest code.
         progress: Show a progress bar while comparing.
 
     Raises:
@@ -152,8 +153,8 @@ class SpikePackQuantizedRecipe(FXConversionRecipe):
         steps = sorted({site.description.time_steps for site in sites})
         if len(steps) > 1 and not self.mixed_time_steps:
             raise UnsupportedError(
-                f"SpikePackQuantizedRecipe: all quantizers must have the same bits, got T = {steps}; the "
-                "serial form needs one T, pass mixed_time_steps=True to use packed and integer form only."
+                f"SpikePackQuantizedRecipe: all quantizers must have the same bits, got T = {steps}; pass "
+                "mixed_time_steps=True to run them in the window of the longest."
             )
         self._report = QuantizedReport(steps[-1], "quantizers")
         return fx_model.to(converter.device)
@@ -183,6 +184,8 @@ class SpikePackQuantizedRecipe(FXConversionRecipe):
         self._count_synapses(fx_model)
         if self.fold:
             fold(fx_model, [place for _, place in placed], self._shapes)
+        else:
+            share_window(fx_model)
         fx_model.delete_all_unused_submodules()
         balance_branches(fx_model, NeuronParameters(self._report.time_steps))
         return fx_model.to(converter.device)

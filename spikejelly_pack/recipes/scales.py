@@ -4,9 +4,8 @@ A node with unit output stands for ``theta * d(s)``. The amplitude travels throu
 it (pooling, flattening, concatenation, upsampling) and is absorbed by the next synapse's weights; in
 front of a sum, another node or the output it becomes an identity synapse of its own.
 
-Nodes of different T share the window of the longest code here. A right-aligned code of T digits in a window
-of L stands for ``Q_T / Q_L`` of its value, in packed and serial form alike, so the amplitude is
-``theta Q_L / Q_T``: one factor in the weights, whatever the form.
+A right-aligned code stands for less than its full amplitude (:mod:`.windows`), so the factor is
+``theta Q_L / Q_T``, whatever the form.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from ..layer.synaptic_scale import ChannelConcat, SynapticScale
 from ..neuron import SpikePackNode
 from .graph import call_after, module_of
 from .signals import SYNAPSES, TRANSPOSED
+from .windows import share_window
 
 __all__ = ["absorb", "fold_amplitudes"]
 
@@ -35,7 +35,7 @@ def fold_amplitudes(
         firing: What the full code of each firing node stands for, ``[]`` or ``[C]``.
         shapes: Output shape ``[N, *]`` of every graph node in packed form.
     """
-    firing = _in_one_window(model, firing)
+    firing = _units(model, firing)
     amplitudes: dict[fx.Node, Tensor] = {}
     scales: dict[fx.Node, fx.Node] = {}
     for node in list(model.graph.nodes):
@@ -57,16 +57,16 @@ def fold_amplitudes(
     model.recompile()
 
 
-def _in_one_window(model: fx.GraphModule, firing: dict[fx.Node, Tensor]) -> dict[fx.Node, Tensor]:
-    """Give all nodes the window of the longest code; returns what one unit of each then stands for."""
-    nodes = {node: module_of(model, node) for node in firing}
-    spiking = {node: module for node, module in nodes.items() if isinstance(module, SpikePackNode)}
-    longest = max((module.window for module in spiking.values()), default=1)
-    for module in spiking.values():
-        module.window = longest
-    gains = {node: module.window_gain for node, module in spiking.items()}
-    # float64: the gain is no float32 number, and weights may be float64 ones
-    return {n: theta if gains[n] == 1.0 else theta.double() * gains[n] for n, theta in firing.items()}
+def _units(model: fx.GraphModule, firing: dict[fx.Node, Tensor]) -> dict[fx.Node, Tensor]:
+    """What one unit of each firing node stands for, once all share a window."""
+    share_window(model)
+    units = {}
+    for node, theta in firing.items():
+        module = module_of(model, node)
+        gain = module.window_gain if isinstance(module, SpikePackNode) else 1.0
+        # float64: the gain is no float32 number, and weights may be float64 ones
+        units[node] = theta if gain == 1.0 else theta.double() * gain
+    return units
 
 
 def _behind(module: nn.Module, amplitude: Tensor, shape: torch.Size) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from spikejelly_pack import CodeCompressor, SpikeDelay, SpikePackNode, adapt, decode_output, latency, set_form
 from spikejelly_pack.layer import handles
 from spikejelly_pack.layer.handlers import HANDLERS, Outcome, Site, keep
-from spikejelly_pack.spec.errors import UnsupportedError
+from spikejelly_pack.spec.errors import SpikePackError, UnsupportedError
 
 T = 3
 
@@ -244,6 +244,32 @@ def test_errors() -> None:
         UnsupportedError, match=r"latency: net must be traceable by torch\.fx, got Untraceable"
     ):
         latency(Untraceable())
+
+
+def test_layers_and_delays_follow_the_nodes_to_another_window() -> None:
+    """A window that grows after adapt: serial form is refused until adapt has been called again."""
+    block = sew_resnet.BasicBlock(2, 2, cnf="ADD", spiking_neuron=SpikePackNode, time_steps=T)
+    net = nn.Sequential(SpikePackNode(2, window=T), layer.MaxPool2d(2), block).eval()
+    assert [delay.steps for delay in adapt(net).delays] == [2 * T]
+    set_form(net, "packed")
+    for module in net.modules():
+        if isinstance(module, SpikePackNode):
+            module.window = T + 3
+    with pytest.raises(
+        UnsupportedError, match=f"SpikeDelay .* must have the nodes' window of {T + 3} time steps"
+    ):
+        set_form(net, "serial")
+    report = adapt(net)
+    assert report.exact
+    assert [delay.steps for delay in report.delays] == [2 * (T + 3)]
+    assert report.latency == latency(net) == 3 * (T + 3)
+    assert net[1].time_steps == T + 3
+    set_form(net, "serial")
+    net(torch.ones(1, 2, 4, 4))
+    with pytest.raises(
+        SpikePackError, match=f"time_steps must change between windows, got time_steps={T} after 1"
+    ):
+        net[1].time_steps = T
 
 
 def test_balanced_network_survives_copy_pickle_and_training() -> None:

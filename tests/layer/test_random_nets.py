@@ -126,6 +126,31 @@ def test_three_forms_agree_where_time_steps_differ(
     check(forms, Net(kinds, mixed(seed, window)), x, window, generator, tolerance, kinds)
 
 
+@settings(max_examples=10)
+@given(
+    st.lists(st.sampled_from(KINDS), min_size=1, max_size=3),
+    st.sampled_from([1.3, 1.7]),
+    st.integers(0, 2**31),
+)
+def test_time_steps_differ_at_a_smaller_base(
+    forms: ModuleType, kinds: list[str], tau: float, seed: int
+) -> None:
+    """Right-aligned greedy codes: the last T weights of the window are those of T digits, whatever tau is."""
+    window = 5
+    generator = torch.Generator().manual_seed(seed)
+    net = Net(kinds, mixed(seed, window, tau=tau)).double().eval()
+    functional.set_step_mode(net, "m")
+    forms.randomise(net, generator)
+    x = torch.rand(2, 1, CHANNELS, 4, 4, dtype=torch.float64, generator=generator) * 2 - 0.5
+    assert adapt(net).exact
+    with torch.no_grad():
+        packed = set_form(net, "packed")(x)
+        serial = decode_output(set_form(net, "serial")(x.repeat_interleave(window, 0)), window, tau)
+    torch.testing.assert_close(serial, packed, rtol=0, atol=1e-12)
+    single, _ = forms.pipelined(net, x, window, tau=tau)
+    torch.testing.assert_close(single, packed, rtol=0, atol=1e-12)
+
+
 def check(
     forms: ModuleType,
     net: Net,

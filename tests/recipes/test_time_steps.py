@@ -15,6 +15,7 @@ from spikingjelly.activation_based import ann2snn, functional
 from torch import Tensor, nn
 
 from spikejelly_pack import SpikePackRecipe, adapt, build_integer, latency
+from spikejelly_pack.recipes import LSQActivation, SpikePackQuantizedRecipe
 from spikejelly_pack.spec.errors import ParameterError, UnsupportedError
 from spikejelly_pack.spec.execute import encode, outputs, run_packed
 from spikejelly_pack.spec.stream import run_serial_single_step
@@ -242,3 +243,36 @@ def test_bad_choices(make: Any, convert: Any, images: Tensor) -> None:
     nn.init.zeros_(silent[0].bias)
     with pytest.raises(UnsupportedError, match="output must differ from zero"):
         convert(silent, torch.rand(4, 8), time_steps="auto", error_bound=0.1)
+
+
+class Bits(nn.Module):
+    """Quantizers of 2, 3 and 5 bits, one of them signed, in front of sums, pools and synapses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.q = nn.ModuleList(
+            LSQActivation(b, signed=b == 5, step=s) for b, s in ((5, 0.07), (2, 0.3), (3, 0.2))
+        )
+        self.a, self.b = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.pool, self.fc = nn.MaxPool2d(2), nn.Linear(4 * 16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        one = self.pool(self.q[1](torch.relu(self.a(self.q[0](x)))))
+        two = self.q[2](torch.relu(self.b(one) + one))
+        return self.fc(torch.flatten(two, 1))
+
+
+@pytest.mark.parametrize("fold", [False, True])
+def test_quantizers_of_different_bits_run_serially(
+    forms: ModuleType, images: Tensor, tolerance: Any, fold: bool
+) -> None:
+    """Packed floats are the quantized network's own still; digit-serial pools keep to the common window."""
+    torch.manual_seed(3)
+    net, x = Bits().double().eval(), images[:6]
+    recipe = SpikePackQuantizedRecipe([images], mixed_time_steps=True, fold=fold, progress=False)
+    snn: Any = ann2snn.Converter(recipe).convert(net)
+    assert sorted(steps_of(snn)) == [2, 3, 4]
+    with torch.no_grad():
+        if not fold:
+            assert torch.equal(snn(x), net(x))
+    check_forms(forms, snn, x.unflatten(0, (3, 2)), tolerance)
