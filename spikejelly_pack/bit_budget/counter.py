@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,25 +9,20 @@ from typing import Any
 import torch
 from spikingjelly.activation_based.op_counter import BaseCounter
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_flatten
 
-from ..layer import FormModule, SpikePackMaxPool2d, WindowModule
-from ..neuron import SpikePackNode
-from ..recipes.quantizers import QUANTIZERS
+from ..layer import FormModule, WindowModule
 from ..recipes.tree.rules import operation_name
 from ..spec.budget import check_bits
-from ..spec.errors import DtypeError, UnsupportedError
+from ..spec.errors import DtypeError, ParameterError, UnsupportedError
 from .passing import Call, passes
 from .products import ELEMENTWISE, PRODUCTS, Product
 from .rows import Row
 from .signals import ANALOG, Ledger, Signal, float_bits, hidden
-from .sources import Emission, Reader, reader_of
+from .sources import Reader
+from .watch import Watch
 
 __all__ = ["BitBudgetCounter"]
-
-#: Modules with a reader whose operations are followed all the same.
-_TRANSPARENT = (*QUANTIZERS, parametrize.ParametrizationList, SpikePackMaxPool2d)
 
 
 class BitBudgetCounter(BaseCounter):
@@ -49,12 +43,14 @@ class BitBudgetCounter(BaseCounter):
         extra_sources: ``{module type: reader}``, see :mod:`spikejelly_pack.bit_budget.sources`.
 
     Attributes:
-        rows: Synaptic operations by module path and name.
-        spikes: Ones of every emitting module's output, by path, whole batch.
+        rows: Synaptic operations, in order.
         elementwise: Operations that are no synapses, and their calls.
         inside: Multiply-accumulates inside neurons and quantizers, which are outside S-ACE, by path.
         analog: Where analog values enter synapses, and what they are.
-        parameters: Storages of the modules' parameters and buffers.
+        watch: The modules that ran, and their spikes.
+
+    Raises:
+        ParameterError: A width or ``time_steps`` is not a positive integer.
     """
 
     def __init__(
@@ -66,33 +62,33 @@ class BitBudgetCounter(BaseCounter):
         extra_sources: Mapping[type, Reader] | None = None,
     ) -> None:
         super().__init__()
-        self.weight_bits = _widths("weight_bits", weight_bits)
-        self.activation_bits = _widths("activation_bits", activation_bits)
-        self.time_steps = (
-            None if time_steps is None else check_bits("BitBudgetCounter", "time_steps", time_steps)
-        )
+        self.widths = {
+            "weight": _widths("weight_bits", weight_bits),
+            "analog": _widths("activation_bits", activation_bits),
+        }
+        if time_steps is not None:
+            check_bits("BitBudgetCounter", "time_steps", time_steps)
+        self.time_steps = time_steps
         self.extra_sources = dict(extra_sources or {})
-        self._window: int | None = None
         self._clear()
 
     def _clear(self) -> None:
         self.book = Ledger()
-        self.rows: dict[Any, Row] = {}
-        self.spikes: dict[str, float] = {}
+        self.watch = Watch(self.book, self.extra_sources)
+        self._rows: dict[Any, Row] = {}
         self.elementwise: dict[str, int] = {}
         self.inside: dict[str, int] = {}
         self.analog: dict[str, tuple[str, ...]] = {}
-        self.parameters: set[int] = set()
-        self._watched: dict[nn.Module, Any] = {}
-        self._readers: dict[nn.Module, Reader | None] = {}
-        self._names: dict[nn.Module, str] = {}
-        self._memory: dict[nn.Module, dict[str, Any]] = {}
+
+    @property
+    def rows(self) -> list[Row]:
+        """Synaptic operations, in the order of their first call."""
+        return list(self._rows.values())
 
     def reset(self) -> None:
         """Forget everything that was counted."""
         super().reset()
-        for handle in self._watched.values():
-            handle.remove()
+        self.watch.close()
         self._clear()
 
     def declare(self, x: Tensor, bits: int = 32, *, spikes: bool = False, signed: bool = False) -> Tensor:
@@ -128,7 +124,7 @@ class BitBudgetCounter(BaseCounter):
         if isinstance(func, tuple):
             raise UnsupportedError(
                 "BitBudgetCounter: the mode must be DispatchCounterMode or FunctionCounterMode, got "
-                "ModuleCounterMode, which sees no products and sums outside of modules; use one of these."
+                "ModuleCounterMode, which sees no products and sums outside of modules; use one of them."
             )
         name = operation_name(func)
         return name in PRODUCTS or passes(name, func) is not None
@@ -145,30 +141,28 @@ class BitBudgetCounter(BaseCounter):
         """S-ACE of one operation, in whole units: fractions of a word are carried to the word's last step."""
         active = active_modules or set()
         with hidden():
-            self._look_at(active, args, kwargs)
-            emitting = [module for module in active if self._readers.get(module) is not None]
+            self.watch.see(active)
+            self._see_parameters(args, kwargs)
             call = Call(operation_name(func), func, args, kwargs or {}, out)
-            window = next((m for m in active if isinstance(m, FormModule)), None)
+            window = next((module for module in active if isinstance(module, FormModule)), None)
             call.decoding = isinstance(window, WindowModule)
             products = self._products(call)
-            if any(not isinstance(module, _TRANSPARENT) for module in emitting):
-                self._inside(emitting, products)
+            owner = self.watch.opaque(active)
+            if owner is not None:
+                if products:
+                    self.inside[owner] = self.inside.get(owner, 0) + sum(item.macs for item in products)
                 return 0
             if products is None:
-                rule = passes(call.name, func)
-                assert rule is not None
-                rule(self.book, call)
-                self.elementwise[call.name] = self.elementwise.get(call.name, 0) + 1
-                return 0
-            path = self._path(active)
-            total = sum(self._enter(path, name, p, window) for name, p in _named(call.name, products))
-            if isinstance(call.output, Tensor):
-                self.book.put(
-                    call.output, replace(ANALOG, sources=(f"{call.name} in {path or 'the network'}",))
-                )
-            return total
+                return self._pass(call)
+            return self._synapse(call, products, self.watch.path(active), window is not None)
 
-    # -- what runs --------------------------------------------------------------------------------------
+    # -- one operation ----------------------------------------------------------------------------------
+
+    def _see_parameters(self, args: Any, kwargs: Any) -> None:
+        """Parameters that no module of the pass owns."""
+        for x in tree_flatten((args, kwargs))[0]:
+            if isinstance(x, nn.Parameter) and self.book.find(x) is None:
+                self.book.put(x, Signal("weight", float_bits(x)))
 
     def _products(self, call: Call) -> list[Product] | None:
         rule = PRODUCTS.get(call.name)
@@ -179,43 +173,52 @@ class BitBudgetCounter(BaseCounter):
             return ELEMENTWISE[call.name](call.args, call.kwargs, call.out)
         return None
 
-    def _inside(self, emitting: list[nn.Module], products: list[Product] | None) -> None:
-        for product in products or ():
-            path = self._names.get(emitting[0], type(emitting[0]).__name__)
-            self.inside[path] = self.inside.get(path, 0) + product.macs
+    def _pass(self, call: Call) -> int:
+        rule = passes(call.name, call.func)
+        assert rule is not None
+        rule(self.book, call)
+        self.elementwise[call.name] = self.elementwise.get(call.name, 0) + 1
+        return 0
 
-    def _enter(self, path: str, name: str, product: Product, window: Any) -> int:
+    def _synapse(self, call: Call, products: list[Product], path: str, windowed: bool) -> int:
+        names = [call.name] if len(products) == 1 else [f"{call.name}.{i}" for i in range(len(products))]
+        total = sum(
+            self._enter(path, name, product, windowed) for name, product in zip(names, products, strict=True)
+        )
+        if isinstance(call.output, Tensor):
+            origin = f"{call.name} in {path or 'the network'}"
+            self.book.put(call.output, replace(ANALOG, sources=(origin,)))
+        return total
+
+    def _enter(self, path: str, name: str, product: Product, windowed: bool) -> int:
         sides = (product.first, product.second)
-        raw = [self.book.find(x) for x in sides]
-        if window is not None and any(signal is not None and signal.kind == "constant" for signal in raw):
+        known = [self.book.find(x) for x in sides]
+        if windowed and any(signal is not None and signal.kind == "constant" for signal in known):
             return 0  # digits are put together to a word, or the shape of a product is asked for
-        factors = [self._signal(x, path) for x in sides]
+        factors = [self._signal(x, signal, path) for x, signal in zip(sides, known, strict=True)]
         shadows = [self.book.shadows(x) if s.spikes else None for x, s in zip(sides, factors, strict=True)]
         for signal in factors:
             if signal.kind == "analog":
                 self.analog[path] = signal.sources or ("unknown",)
         per_step = all(signal.spikes for signal in factors)
         first, second = (signal.operand(per_step) for signal in factors)
-        operands = (
-            (second, first)
-            if factors[0].kind == "weight" and factors[1].kind != "weight"
-            else (first, second)
-        )
+        if first.kind == "weight" and second.kind != "weight":
+            first, second = second, first
         steps = self._steps(factors)
-        key = (path, name, operands, steps)
-        row = self.rows.setdefault(key, Row(path, name, operands, steps))
-        row.stored = next((k for x in sides if (k := x.untyped_storage()._cdata) in self.parameters), None)
+        key = (path, name, first, second, steps)
+        row = self._rows.setdefault(key, Row(path, name, (first, second), steps))
+        parameters = self.watch.parameters
+        row.stored = next((k for x in sides if (k := x.untyped_storage()._cdata) in parameters), None)
         return row.add(product, factors, shadows)
 
-    def _signal(self, x: Tensor, path: str) -> Signal:
-        found = self.book.find(x)
+    def _signal(self, x: Tensor, found: Signal | None, path: str) -> Signal:
         if found is None:
             found = Signal("analog", float_bits(x))
         if found.kind == "constant":
             found = replace(found, kind="weight", bits=float_bits(x))
-        unknown = {"weight": self.weight_bits, "analog": self.activation_bits}.get(found.kind)
-        if unknown and found.bits == float_bits(x):
-            found = replace(found, bits=unknown.get(path, unknown.get("*", found.bits)))
+        widths = self.widths.get(found.kind)
+        if widths and found.bits == float_bits(x):
+            found = replace(found, bits=widths.get(path, widths.get("*", found.bits)))
         return found
 
     def _steps(self, factors: list[Signal]) -> int:
@@ -223,84 +226,16 @@ class BitBudgetCounter(BaseCounter):
         trains = [signal for signal in factors if signal.spikes]
         if len(trains) == 2:
             return 1
-        if trains:
-            return trains[0].steps
-        return self.time_steps or self._window or 1
-
-    # -- who runs ---------------------------------------------------------------------------------------
-
-    def _look_at(self, active: set[nn.Module], args: Any, kwargs: Any) -> None:
-        fresh = [module for module in active if module not in self._readers]
-        for module in sorted(fresh, key=lambda m: -sum(1 for _ in m.modules())):
-            self._readers[module] = reader_of(module, self.extra_sources)
-            self._introduce(module)
-        for module in active:
-            if self._readers[module] is not None and module not in self._watched:
-                self._watch(module)
-        for x in tree_flatten((args, kwargs))[0]:
-            if isinstance(x, nn.Parameter) and self.book.find(x) is None:
-                self.book.put(x, Signal("weight", float_bits(x)))
-
-    def _introduce(self, module: nn.Module) -> None:
-        if module not in self._names:
-            for path, child in module.named_modules():
-                self._names.setdefault(child, path)
-            serial = [
-                node.time_steps
-                for node in module.modules()
-                if isinstance(node, SpikePackNode) and node.form == "serial"
-            ]
-            if self._window is None and serial:
-                self._window = max(serial)
-        for x in (*module._parameters.values(), *module._buffers.values()):
-            if isinstance(x, Tensor) and x.is_floating_point() and self.book.find(x) is None:
-                self.book.put(x, Signal("weight", float_bits(x)))
-                self.parameters.add(x.untyped_storage()._cdata)
-
-    def _path(self, active: set[nn.Module]) -> str:
-        return max((self._names.get(module, "") for module in active), key=len, default="")
-
-    def _watch(self, module: nn.Module) -> None:
-        # A hook of this one call: modes do not say when they begin and end.
-        self._watched[module] = module.register_forward_hook(functools.partial(_emit, self))
-
-    def emitted(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        """A neuron, quantizer or computed weight is done."""
-        handle = self._watched.pop(module, None)
-        if handle is not None:
-            handle.remove()
-        if isinstance(output, (tuple, list)):
-            output = output[0]
-        reader = self._readers.get(module)
-        if reader is None or not isinstance(output, Tensor) or not output.is_floating_point():
-            return
-        with hidden():
-            path = self._names.get(module, type(module).__name__)
-            incoming = self.book.find(inputs[0]) if inputs else None
-            memory = self._memory.setdefault(module, {})
-            found = reader(Emission(path, module, inputs, output, incoming, memory))
-            if found is None:
-                if not isinstance(module, _TRANSPARENT):
-                    self.book.put(output, replace(ANALOG, sources=(f"output of {path}",)))
-                return
-            signal, shadows = found
-            self.book.put(output, signal, shadows)
-            if shadows is not None and isinstance(module, nn.Module):
-                self.spikes[path] = self.spikes.get(path, 0.0) + float(shadows[0].sum(dtype=torch.float64))
+        return trains[0].steps if trains else self.time_steps or self.watch.window or 1
 
 
-def _named(name: str, products: list[Product]) -> list[tuple[str, Product]]:
-    """Operations that hold several products get one row for each."""
-    names = [name] if len(products) == 1 else [f"{name}.{index}" for index in range(len(products))]
-    return list(zip(names, products, strict=True))
-
-
-def _widths(name: str, given: int | Mapping[str, int] | None) -> dict[str, int]:
+def _widths(name: str, given: Any) -> dict[str, int]:
     if given is None:
         return {}
     widths = dict(given) if isinstance(given, Mapping) else {"*": given}
+    if not all(isinstance(path, str) for path in widths):
+        raise ParameterError(
+            f"BitBudgetCounter: {name} must be a number or numbers by module path, got {given!r}; '*' names "
+            "the rest."
+        )
     return {path: check_bits("BitBudgetCounter", name, bits) for path, bits in widths.items()}
-
-
-def _emit(counter: BitBudgetCounter, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-    counter.emitted(module, inputs, output)

@@ -78,13 +78,13 @@ def measure(
             f"measure: every operation must have a counting rule with strict=True, got {listed} without one; "
             "leave strict out to have them listed instead."
         )
-    memory = memory_of(net, counter.rows.values(), samples)
+    memory = memory_of(net, counter.rows, samples)
     _reset(net)
     return BudgetReport(
         name or type(net).__name__,
-        [row.per_sample(samples, sequence) for row in counter.rows.values()],
+        [row.per_sample(samples, sequence) for row in counter.rows],
         memory,
-        {path: ones / samples for path, ones in counter.spikes.items()},
+        {path: ones / samples for path, ones in counter.watch.spikes.items()},
         counter.elementwise,
         counter.inside,
         counter.analog,
@@ -102,9 +102,10 @@ def _run(
     steps: int,
     warm_up: int,
 ) -> dict[str, int]:
-    training = net.training
+    training, fast = net.training, torch.backends.mha.get_fastpath_enabled()
     _reset(net)
     net.eval()
+    torch.backends.mha.set_fastpath_enabled(False)  # one opaque operation in place of its products
     unsupported: dict[str, int] = {}
     try:
         with torch.no_grad():
@@ -119,6 +120,7 @@ def _run(
                 unsupported = mode.get_unsupported(counter)
     finally:
         net.train(training)
+        torch.backends.mha.set_fastpath_enabled(fast)
     return unsupported
 
 
@@ -126,9 +128,7 @@ def _layout(net: nn.Module, x: Tensor) -> tuple[int, int]:
     """Samples in ``x``, and steps along the first axis of what the layers see."""
     repeats = vars(net).get("T")
     multi = any(
-        isinstance(module, base.StepModule)
-        and module.step_mode == "m"
-        and "m" in module.supported_step_mode()
+        isinstance(module, base.StepModule) and getattr(module, "step_mode", "s") == "m"
         for module in net.modules()
     )
     if not multi or x.dim() < 2:

@@ -114,7 +114,7 @@ class BudgetReport:
 
     def _row(self, layer: SynapticCost) -> Columns:
         first, second = layer.operands
-        spikes = first.kind == "spikes"
+        spikes = layer.digit_events is not None
         return {
             "layer": layer.path,
             "operation": layer.kind,

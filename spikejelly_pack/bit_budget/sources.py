@@ -75,12 +75,12 @@ def _spikepack(it: Emission) -> Found:
     bits = word_bits(params.time_steps, 1, params.signed)
     serial = node.form == "serial"
     length = _length(node, it.output)
-    steps = params.time_steps if serial else 1
+    steps = params.window_steps if serial else 1
     signal = Signal(
         "spikes", bits, params.time_steps, params.signed, steps=steps, length=length, sources=(it.path,)
     )
     if serial:
-        return spiking(signal, it.output != 0, _first_ones(it, params.time_steps))
+        return spiking(signal, it.output != 0, _first_ones(it, params.window_steps))
     codes = _codes(it.output, node)
     return None if codes is None else spiking(signal, _popcount(codes))
 
