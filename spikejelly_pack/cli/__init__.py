@@ -2,7 +2,8 @@
 
 A subcommand module has ``HELP`` (one line), ``add_arguments(parser)`` and ``run(args) -> dict``: what it
 found, as JSON values. ``--json FILE`` writes that; ``"ok": False`` in it means exit code 1. To add one,
-write the module and its line in :data:`COMMANDS`.
+write the module and its line in :data:`COMMANDS`. With ``PASSES_ON = True`` in the module, arguments that it
+does not declare reach it as ``args.passed_on``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "spikejelly_pack.cli.evaluate",
     "export": "spikejelly_pack.cli.export",
     "simulate": "spikejelly_pack.cli.simulate",
+    "train": "spikejelly_pack.cli.train",
     "bench": "spikejelly_pack.cli.bench",
     "info": "spikejelly_pack.cli.info",
 }
@@ -44,7 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        args = _parser(arguments).parse_args(arguments)
+        parser = _parser(arguments)
+        args, args.passed_on = parser.parse_known_args(arguments)
+        if args.passed_on and not args.passes_on:
+            parser.error(f"unrecognized arguments: {' '.join(args.passed_on)}")
         if args.json:
             check_writable(args.json)
         result: dict[str, Any] = args.run(args)
@@ -73,7 +78,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
         if name == chosen:
             module.add_arguments(child)
             child.add_argument("--json", metavar="FILE", help="write the results as JSON")
-            child.set_defaults(run=module.run)
+            child.set_defaults(run=module.run, passes_on=getattr(module, "PASSES_ON", False))
     return parser
 
 

@@ -41,8 +41,8 @@ def build_network(
 
     Args:
         name: One of :data:`NETWORKS`.
-        neuron: Class path, ``{"class_path": ..., "init_args": {...}}``, or a factory (``time_steps`` and
-            ``neuron_args`` are its own then).
+        neuron: Class path, ``{"class_path": ..., "init_args": {...}}`` (arguments may also stand beside
+            ``class_path``), or a factory (``time_steps`` and ``neuron_args`` are its own then).
         time_steps: T: digits of a code; repetitions of a static input for neurons without codes. Windowed
             data bring their own W steps, which such neurons run over (a PSN's ``T`` must be W).
         options: Arguments of the network's builder.
@@ -82,11 +82,8 @@ def build_network(
 def _factory(
     given: dict[str, Any], time_steps: int, by_class: Mapping[str, Mapping[str, Any]] | None
 ) -> NeuronFactory:
-    unknown = sorted(set(given) - {"class_path", "init_args"})
-    if unknown or "class_path" not in given:
-        raise ParameterError(
-            f"neuron: must be a mapping of class_path and init_args, got {sorted(given)}; correct it."
-        )
-    return NeuronFactory(
-        given["class_path"], given.get("init_args"), time_steps=time_steps, by_class=by_class
-    )
+    if "class_path" not in given:
+        raise ParameterError(f"neuron: must have a class_path, got the entries {sorted(given)}; add it.")
+    given = {**given, **(given.pop("init_args", None) or {})}
+    place = given.pop("class_path")
+    return NeuronFactory(place, given, time_steps=time_steps, by_class=by_class)

@@ -1,0 +1,205 @@
+"""``spikepack train`` behind its command line: configuration, run, best checkpoint, what it found."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    EMAWeightAveraging,
+    LearningRateMonitor,
+    ModelCheckpoint,
+)
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from ..spec.atomic import check_writable
+from ..spec.errors import ParameterError, RunError, SpikePackError
+from .files import AtomicCheckpoints
+from .loop import materialize
+from .module import DirectTraining
+from .parsing import named, one_sentence
+from .processes import lost_process, watch_with
+from .saved import load_network, load_weights, read_checkpoint, save_network
+from .sources import SplitData
+
+__all__ = ["TrainCLI", "train"]
+
+
+class TrainCLI(LightningCLI):
+    """LightningCLI with the options of a run: where it writes, EMA, early stopping, resumption."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--out", type=str, default="runs/train", help="folder of checkpoints and logs")
+        parser.add_argument("--resume", type=str | None, default=None, help="checkpoint to continue from")
+        parser.add_argument(
+            "--ema", type=float | None, default=None, help="decay of the weights' moving average, e.g. 0.99"
+        )
+        parser.add_argument(
+            "--patience",
+            type=int | None,
+            default=None,
+            help="epochs without a better accuracy before stopping",
+        )
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        options = self.config
+        if self.config["trainer"].get("sync_batchnorm"):
+            raise ParameterError(
+                "train: trainer.sync_batchnorm must be false, got true; torch's conversion does not know "
+                "SpikingJelly's multi-step layers."
+            )
+        out = Path(options["out"])
+        given = self.config_init["trainer"].get("callbacks") or []
+        kwargs["callbacks"] = [*given, *_callbacks(out, options["ema"], options["patience"])]
+        kwargs["plugins"] = [AtomicCheckpoints()]
+        if self.config["trainer"].get("logger") in (None, True):
+            kwargs["logger"] = [TensorBoardLogger(out, "tensorboard"), CSVLogger(out, "csv")]
+        return super().instantiate_trainer(**kwargs)
+
+
+def _callbacks(out: Path, ema: float | None, patience: int | None) -> list[Any]:
+    if ema is not None and not 0 <= ema < 1:
+        raise ParameterError(f"--ema must be in 0..1 (1 excluded), got {ema}; 0.99 is usual.")
+    if patience is not None and patience < 1:
+        raise ParameterError(
+            f"--patience must be at least 1 epoch, got {patience}; raise it or leave it out."
+        )
+    monitored: dict[str, Any] = {"monitor": "val_accuracy", "mode": "max"}
+    checkpoints = ModelCheckpoint(
+        out / "checkpoints", "best", save_last=True, enable_version_counter=False, **monitored
+    )
+    found: list[Any] = [LearningRateMonitor("step")]
+    if ema is not None:
+        found.append(EMAWeightAveraging(decay=ema))
+    if patience is not None:
+        found.append(EarlyStopping(patience=patience, **monitored))
+    return [*found, checkpoints]
+
+
+def train(arguments: Sequence[str]) -> dict[str, Any]:
+    """Train as the arguments say; returns accuracies, the files written and the network's description.
+
+    Raises:
+        SpikePackError: Bad input, missing data, a lost process, a full disk.
+    """
+    cli = _parse(list(arguments))
+    model, data, out = cli.model, cli.datamodule, Path(cli.config["out"])
+    resume = cli.config["resume"]
+    check_writable(out / "checkpoints" / "best.ckpt")
+    data.setup("fit")
+    materialize(model.network, data.example())
+    if resume:
+        _check_resume(model, resume)
+    last = out / "checkpoints" / "last.ckpt"
+    watch_with(lambda rank, code: _lost(f"process {rank} of the run ended with code {code}", last))
+    with _quiet():
+        _fit(cli, resume, last)
+        return _finish(cli, out)
+
+
+def _parse(arguments: list[str]) -> TrainCLI:
+    with _quiet(), one_sentence():
+        return TrainCLI(
+            DirectTraining,
+            SplitData,
+            subclass_mode_data=True,
+            run=False,
+            args=named(arguments),
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"exit_on_error": False, "prog": "spikepack train"},
+            trainer_defaults={"deterministic": True, "enable_model_summary": False},
+            auto_configure_optimizers=False,
+        )
+
+
+def _check_resume(model: DirectTraining, path: str) -> None:
+    """Refuse a checkpoint of another network before anything starts."""
+    from .saved import PREFIX
+
+    state = read_checkpoint(path)["state_dict"]
+    kept = {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}
+    own = {name: value.clone() for name, value in model.network.state_dict().items()}
+    load_weights(model.network, kept, path)
+    model.network.load_state_dict(own)
+
+
+def _fit(cli: TrainCLI, resume: str | None, last: Path) -> None:
+    trainer = cli.trainer
+    try:
+        trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
+    except SpikePackError:
+        raise
+    except RuntimeError as error:
+        if trainer.world_size == 1 or not re.search(
+            r"(?i)gloo|nccl|connection|peer|socket|timeout", str(error)
+        ):
+            raise
+        processes = getattr(trainer.strategy.launcher, "procs", [])
+        found = lost_process(processes, patience=5.0)
+        who = f"process {found[0]} of the run ended with code {found[1]}" if found else "a process was lost"
+        for process in processes:
+            process.kill()
+        raise RunError(_lost(who, last)) from None
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
+def _lost(who: str, last: Path) -> str:
+    if last.is_file():
+        return f"train: {who} and training stopped; go on with --resume {last}."
+    return f"train: {who} and training stopped before its first checkpoint; start again."
+
+
+def _finish(cli: TrainCLI, out: Path) -> dict[str, Any]:
+    """Write the best network as safetensors and measure it on the test part."""
+    trainer: Any = cli.trainer
+    model: Any = cli.model
+    result: dict[str, Any] = {"network": model.network.config, "epochs": trainer.current_epoch}
+    found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    checkpoint: Any = trainer.checkpoint_callback
+    best = checkpoint.best_model_path if checkpoint is not None else ""
+    if trainer.fast_dev_run or not best:
+        return {**result, "metrics": found}
+    net = load_network(best)
+    model.network.load_state_dict(net.state_dict())
+    (tested,) = trainer.test(model, datamodule=cli.datamodule, verbose=False)
+    if trainer.is_global_zero:
+        save_network(net, out / "network.safetensors")
+    return {
+        **result,
+        "metrics": found | {name: float(value) for name, value in tested.items()},
+        "files": {
+            "best": best,
+            "last": getattr(checkpoint, "last_model_path", ""),
+            "network": str(out / "network.safetensors"),
+            "config": str(out / "config.yaml"),
+        },
+    }
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out Lightning's hints; its warnings about the run itself stay."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*args parameter is intended to run.*")
+            warnings.filterwarnings("ignore", ".*does not have many workers.*")
+            warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
+            warnings.filterwarnings("ignore", ".*log_every_n_steps.*|.*`isinstance.treespec.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
