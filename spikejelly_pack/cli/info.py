@@ -28,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lava", action="store_true", help="every place where a Python 3.10 with Lava was looked for"
     )
+    parser.add_argument(
+        "--providers",
+        action="store_true",
+        help="what runs SpikePack's operations here, and why not the kernels",
+    )
 
 
 def _versions() -> dict[str, str | None]:
@@ -38,6 +43,19 @@ def _versions() -> dict[str, str | None]:
         except PackageNotFoundError:
             found[name] = None
     return found
+
+
+def _providers() -> dict[str, Any]:
+    """Print and return which providers there are, and what provider='auto' takes on each kind of tensor."""
+    from ..ops import provider_report
+
+    report = provider_report()
+    print(f"providers (SPIKEPACK_PROVIDER: {report['environment'] or 'not set'}):")
+    for name, state in report["providers"].items():
+        print(f"  {name:6} {'available' if state['available'] else 'not available'}: {state['reason']}")
+    for choice in report["auto"]:
+        print(f"  auto on {choice['device']}, {choice['dtype']}: {choice['provider']} ({choice['reason']})")
+    return report
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -61,6 +79,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         print(f"  engines: {', '.join(lava['engines'])}")
     else:
         print("Lava: no Python 3.10 with lava-nc found; `tox run -e lava --notest` makes one")
+    if args.providers:
+        result["providers"] = _providers()
     if args.lava:
         for place in lava["places"]:
             print(f"  {place['origin']}: {place['path']}: {place['reason'] or 'usable'}")

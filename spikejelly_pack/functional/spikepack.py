@@ -53,10 +53,12 @@ def _start(potential: torch.Tensor, carry: torch.Tensor | None, params: NeuronPa
     return equations.carry_start(potential, params.leak, carry)
 
 
-def _close(start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters) -> torch.Tensor | None:
+def _close(
+    start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters, provider: str
+) -> torch.Tensor | None:
     if params.leak == 0.0:
         return None
-    decoded = ops.fire(start.detach(), theta.detach(), params)
+    decoded = ops.fire(start.detach(), theta.detach(), params, provider=provider)
     return ops.window_carry(start, decoded, theta, params)
 
 
@@ -67,6 +69,7 @@ def spikepack_packed(
     params: NeuronParameters,
     *,
     scale_output: bool = False,
+    provider: str = "auto",
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
     """Fire one window at once, whatever T is.
 
@@ -77,17 +80,24 @@ def spikepack_packed(
         params: Constants of the neuron.
         scale_output: Output ``theta * d(s)`` instead of the value of the digits over the window, ``d(s)``
             (times ``Q_T / Q_L`` in a longer window).
+        provider: ``"auto"``, ``"torch"`` or ``"cupy"``.
 
     Returns:
-        Output like ``u``, the new carry (None without leak), and the membrane ``v_0``.
+        Output like ``u``, the new carry (None without leak), and the membrane ``v_0`` (of the dtype of ``u``
+        where it is ``u`` itself).
     """
     dtype = ops.compute_dtype(u.dtype)
     theta = theta.to(dtype)
+    if not params.silent_steps and ops.uses_kernels(provider, "fire", u, theta):
+        if params.leak == 0.0:
+            return ops.fire(u, theta, params, scale_output, provider), None, u
+        out, starts, left = ops.fire_windows(u[None], theta, carry, *ops.constants(params), scale_output)
+        return out[0], left, starts[0]
     start = _start(u.to(dtype), carry, params)
-    out = ops.fire(start, theta, params, scale_output)
+    out = ops.fire(start, theta, params, scale_output, provider)
     if not scale_output:
         out = ops.window_value(out, params)
-    return out.to(u.dtype), _close(start, theta, params), start
+    return out.to(u.dtype), _close(start, theta, params, provider), start
 
 
 def spikepack_windows(
@@ -97,13 +107,19 @@ def spikepack_windows(
     params: NeuronParameters,
     *,
     scale_output: bool = False,
+    provider: str = "auto",
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
     """:func:`spikepack_packed` over W windows ``[W, N, *]``: at once without leak, else one after another."""
+    options = {"scale_output": scale_output, "provider": provider}
     if params.leak == 0.0 or u.shape[0] == 0:
-        return spikepack_packed(u, carry, theta, params, scale_output=scale_output)
+        return spikepack_packed(u, carry, theta, params, **options)
+    if not params.silent_steps and ops.uses_kernels(provider, "fire", u, theta):
+        theta = theta.to(ops.compute_dtype(u.dtype))
+        out, start, left = ops.fire_windows(u, theta, carry, *ops.constants(params), scale_output)
+        return out, left, start
     outs, starts = [], []
     for window in u.unbind(0):
-        out, carry, start = spikepack_packed(window, carry, theta, params, scale_output=scale_output)
+        out, carry, start = spikepack_packed(window, carry, theta, params, **options)
         outs.append(out)
         starts.append(start)
     return ops.stack(outs, 0), carry, ops.stack(starts, 0)
@@ -114,6 +130,8 @@ def spikepack_multi_step(
     carry: torch.Tensor | None,
     theta: torch.Tensor,
     params: NeuronParameters,
+    *,
+    provider: str = "auto",
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
     """Charge and fire W windows spike by spike, without latency between charge and digits.
 
@@ -124,6 +142,7 @@ def spikepack_multi_step(
         carry: ``r`` left by the window before the first, or None.
         theta: Positive threshold, broadcastable to ``[N, *]``.
         params: Constants of the neuron.
+        provider: ``"auto"``, ``"torch"`` or ``"cupy"``.
 
     Returns:
         Spikes ``[L*W, N, *]``, the new carry, and the membranes ``v_0`` ``[W, N, *]``.
@@ -134,6 +153,10 @@ def spikepack_multi_step(
     dtype = ops.compute_dtype(x_seq.dtype)
     theta = theta.to(dtype)
     windows = split_windows(x_seq, params.window_steps, "SpikePackNode")
+    if ops.uses_kernels(provider, "serial", x_seq, theta, _silence(params)):
+        kept = carry if params.leak else None
+        spikes, start, left = ops.serial_windows(windows, theta, kept, *ops.constants(params))
+        return spikes.flatten(0, 1), left if params.leak else None, start
     potential = ops.charge_windows(windows.to(dtype), params.window_code)
     if params.leak == 0.0:
         start = potential
@@ -141,7 +164,7 @@ def spikepack_multi_step(
         starts = []
         for window in potential.unbind(0):
             starts.append(_start(window, carry, params))
-            carry = _close(starts[-1], theta, params)
+            carry = _close(starts[-1], theta, params, provider)
         start = ops.stack(starts, 0)
     spikes = ops.fire_serial(start, theta, params)
     if params.silent_steps:
@@ -151,6 +174,10 @@ def spikepack_multi_step(
     return spikes.flatten(0, 1).to(x_seq.dtype), carry, start
 
 
+def _silence(params: NeuronParameters) -> str | None:
+    return "the kernels have no windows longer than the code" if params.silent_steps else None
+
+
 def spikepack_step(
     x: torch.Tensor,
     state: SpikePackState,
@@ -158,6 +185,7 @@ def spikepack_step(
     params: NeuronParameters,
     *,
     start_window: int = 0,
+    provider: str = "auto",
 ) -> tuple[torch.Tensor, SpikePackState]:
     """One time step of the pipelined hardware form: charge window w, emit a digit of window w - 1.
 
@@ -168,6 +196,7 @@ def spikepack_step(
         params: Constants of the neuron.
         start_window: First window that holds data; earlier ones leave no carry (they only fill the
             pipeline of the nodes before this one).
+        provider: ``"auto"``, ``"torch"`` or ``"cupy"``.
 
     Returns:
         Spikes ``[N, *]`` (0 in the first window) and the new state. There is no gradient: a backward
@@ -176,6 +205,8 @@ def spikepack_step(
     dtype = ops.compute_dtype(x.dtype)
     # Detached instead of no_grad: exported programs cannot store a grad-mode region.
     theta = theta.detach().to(dtype)
+    if ops.uses_kernels(provider, "step", x, theta, _silence(params)):
+        return _kernel_step(x, state, theta, params, start_window)
     current = x.detach().to(dtype)
     spike, v = _emit(state, current, theta, params)
     accumulator = (
@@ -185,8 +216,26 @@ def spikepack_step(
     )
     state = state._replace(v=v, accumulator=accumulator, phase=state.phase + 1)
     if state.phase == params.window_steps:
-        state = _end_window(state, theta, params, start_window)
+        state = _end_window(state, theta, params, start_window, provider)
     return ops.refuse_gradient(spike.to(x.dtype), x), state
+
+
+def _kernel_step(
+    x: torch.Tensor, state: SpikePackState, theta: torch.Tensor, params: NeuronParameters, start_window: int
+) -> tuple[torch.Tensor, SpikePackState]:
+    """:func:`spikepack_step` in one kernel."""
+    filled = state.windows >= start_window
+    carry = state.carry.detach() if params.leak and state.carry is not None else None
+    given = (state.accumulator, state.code, state.start, carry, state.phase)
+    spike, v, accumulator, code, start, left = ops.fire_step(
+        x.detach(), theta, *given, *ops.constants(params), filled
+    )
+    if state.phase + 1 < params.window_steps:
+        state = state._replace(v=v, accumulator=accumulator, phase=state.phase + 1)
+    else:
+        done, kept = min(state.windows + 1, start_window), left if params.leak and filled else None
+        state = SpikePackState(v, start, None, code, 0, done, kept)
+    return ops.refuse_gradient(spike, x), state
 
 
 def _emit(
@@ -204,7 +253,11 @@ def _emit(
 
 
 def _end_window(
-    state: SpikePackState, theta: torch.Tensor, params: NeuronParameters, start_window: int
+    state: SpikePackState,
+    theta: torch.Tensor,
+    params: NeuronParameters,
+    start_window: int,
+    provider: str,
 ) -> SpikePackState:
     total = state.accumulator
     assert total is not None
@@ -217,14 +270,17 @@ def _end_window(
         code=ops.signed_code(start, theta, params),
         phase=0,
         windows=min(state.windows + 1, start_window),
-        carry=_close(start, theta, params) if filled else None,
+        carry=_close(start, theta, params, provider) if filled else None,
     )
 
 
-def residual_membrane(start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters) -> torch.Tensor:
+def residual_membrane(
+    start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters, *, provider: str = "auto"
+) -> torch.Tensor:
     """Membrane left by the last soft reset of a window that started from ``v_0`` (no gradient)."""
-    start, theta = start.detach(), theta.detach().to(start.dtype)
-    return equations.residual(start, theta, ops.fire(start, theta, params))
+    start = start.detach().to(ops.compute_dtype(start.dtype))
+    theta = theta.detach().to(start.dtype)
+    return equations.residual(start, theta, ops.fire(start, theta, params, provider=provider))
 
 
 def membrane_sequence(start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters) -> torch.Tensor:
@@ -232,7 +288,8 @@ def membrane_sequence(start: torch.Tensor, theta: torch.Tensor, params: NeuronPa
 
     In the leading steps of a window longer than the code nothing fires and the membrane stays ``v_0``.
     """
-    start, theta = start.detach(), theta.detach().to(start.dtype)
+    start = start.detach().to(ops.compute_dtype(start.dtype))
+    theta = theta.detach().to(start.dtype)
     _, emitted = ops.split_code(ops.signed_code(start, theta, params), params)
     steps = [equations.residual(start, theta, ops.decode_code(code, params)) for code in emitted]
     return ops.stack(equations.right_aligned(steps, params.window_steps, start), 1).flatten(0, 1)

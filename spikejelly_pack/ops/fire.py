@@ -8,14 +8,11 @@ import torch
 
 from ..spec import gradients
 from ..spec.parameters import NeuronParameters
-from .values import decode_code, signed_code
+from . import library
+from .formulas import value as _value
+from .providers import uses_kernels
 
 __all__ = ["fire"]
-
-
-def _value(start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters, scaled: bool) -> torch.Tensor:
-    decoded = decode_code(signed_code(start, theta, params), params)
-    return theta * decoded if scaled else decoded
 
 
 class _FireFixed(torch.autograd.Function):
@@ -78,20 +75,29 @@ class _FireLearnable(torch.autograd.Function):
 
 
 def fire(
-    start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters, scaled: bool = False
+    start: torch.Tensor,
+    theta: torch.Tensor,
+    params: NeuronParameters,
+    scaled: bool = False,
+    provider: str = "auto",
 ) -> torch.Tensor:
     """Decoded value ``d(s)`` of the membrane ``v_0``, or ``theta * d(s)``.
 
     Args:
-        start: Membrane potential ``v_0``, float32 or float64, any shape.
-        theta: Positive threshold of the same dtype, broadcastable to ``start``.
+        start: Membrane potential ``v_0``, float32 or float64 (the kernels read half precision too), any
+            shape.
+        theta: Positive threshold of the compute dtype, broadcastable to ``start``.
         params: Constants of the neuron.
         scaled: Whether the output carries the amplitude ``theta``.
+        provider: ``"auto"``, ``"torch"`` or ``"cupy"``.
 
     Returns:
         Tensor like ``start``; its backward pass is the straight-through estimate of
         :mod:`spikejelly_pack.spec.gradients`, independent of T.
     """
+    if uses_kernels(provider, "fire", start, theta):
+        numbers = (params.time_steps, params.tau, params.signed, params.half > 0)
+        return library.fire(start, theta, *numbers, scaled, "cupy")
     if not torch.is_grad_enabled() or not (start.requires_grad or theta.requires_grad):
         return _value(start, theta, params, scaled)
     if theta.requires_grad:

@@ -1,0 +1,180 @@
+"""The bridge to :mod:`cupy_kernels`: where its kernels can run, and launches that allocate with torch.
+
+Imported lazily: neither ``cupy_kernels`` nor CuPy is loaded before a kernel is asked for or asked about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..spec.errors import EnvironmentMissingError, UnsupportedError
+from ..spec.parameters import NeuronParameters
+
+__all__ = [
+    "BACKENDS",
+    "encode",
+    "fire",
+    "fire_backward",
+    "launch",
+    "obstacle",
+    "report",
+    "threshold_of",
+    "unavailable",
+]
+
+
+def _cuda_major() -> int | None:
+    version = torch.version.cuda
+    return None if version is None else int(version.split(".")[0])
+
+
+def _cupy() -> Any:
+    from cupy_kernels import CupyBackend
+
+    return CupyBackend(_cuda_major())
+
+
+# Device type -> maker of its backend. Tests enter an emulation of the kernels under "cpu".
+BACKENDS: dict[str, Callable[[], Any]] = {"cuda": _cupy}
+
+
+@cache
+def _backend(maker: Callable[[], Any]) -> Any:
+    return maker()
+
+
+def unavailable(device: torch.device) -> str | None:
+    """Why the kernels cannot run on ``device``, as one phrase; None where they can."""
+    maker = BACKENDS.get(device.type)
+    if maker is None:
+        return f"they are for CUDA tensors, not for {device.type}"
+    return _reason(maker, device.type, device.index or 0)
+
+
+@cache
+def _reason(maker: Callable[[], Any], kind: str, index: int) -> str | None:
+    from cupy_kernels import KernelEnvironmentError
+
+    if kind != "cuda":
+        return None
+    if torch.version.cuda is None:
+        return "this torch is built without CUDA"
+    try:
+        _backend(maker).check(index)
+    except KernelEnvironmentError as error:
+        return str(error).rstrip(".")
+    return None
+
+
+def report() -> dict[str, Any]:
+    """Whether the kernels can run on the current CUDA device, and why not."""
+    reason = unavailable(torch.device("cuda"))
+    return {"available": reason is None, "reason": reason or "kernels compile and run on cuda:0"}
+
+
+def obstacle(start: Tensor, theta: Tensor) -> str | None:
+    """Why the kernels cannot take a threshold: it varies along more than one axis."""
+    axes = [size for size in theta.shape if size != 1]
+    if len(axes) > 1:
+        return f"a threshold of shape {tuple(theta.shape)} varies along several axes"
+    return None if theta.dim() <= start.dim() else "the threshold has more axes than the membrane"
+
+
+def threshold_of(theta: Tensor, like: Tensor) -> tuple[Tensor, int | None]:
+    """The threshold as the kernels take it, float32 ``[]`` or ``[C]``, and the axis of ``like`` it is for."""
+    reason = obstacle(like, theta)
+    if reason is not None:
+        raise UnsupportedError(
+            f"provider 'cupy': theta must have one value or one per channel, but {reason}; "
+            "use provider='torch'."
+        )
+    flat = theta.detach().to(torch.float32).reshape(-1).contiguous()
+    if flat.numel() == 1:
+        return flat.reshape(()), None
+    lead = like.dim() - theta.dim()
+    return flat, lead + next(axis for axis, size in enumerate(theta.shape) if size != 1)
+
+
+def _queue(tensor: Tensor) -> Any:
+    from cupy_kernels import Queue
+
+    backend = _backend(BACKENDS[tensor.device.type])
+    if tensor.device.type != "cuda":
+        return Queue(backend)
+    stream = torch.cuda.current_stream(tensor.device).cuda_stream
+    return Queue(backend, tensor.device.index, stream, partial(torch.cuda.device, tensor.device))
+
+
+def launch(name: str, first: Tensor, *arguments: Any, **options: Any) -> None:
+    """Launch ``cupy_kernels.launcher.<name>`` on the device and current stream of ``first``.
+
+    Raises:
+        EnvironmentMissingError: The kernel cannot be compiled or loaded here.
+    """
+    from cupy_kernels import KernelEnvironmentError, launcher
+
+    try:
+        getattr(launcher, name)(_queue(first), first, *arguments, **options)
+    except KernelEnvironmentError as error:
+        raise EnvironmentMissingError(f"provider 'cupy': {str(error).rstrip('.')}.") from error
+
+
+def fire(start: Tensor, theta: Tensor, params: NeuronParameters, scaled: bool) -> Tensor:
+    """Decoded values of independent membranes, in their dtype."""
+    threshold, axis = threshold_of(theta, start)
+    out = torch.empty_like(start)
+    amplitude = "scaled" if scaled else "unit"
+    launch("fire", start, threshold, params, values=out, amplitude=amplitude, channel_axis=axis)
+    return out
+
+
+def encode(start: Tensor, theta: Tensor, params: NeuronParameters, dtype: torch.dtype) -> Tensor:
+    """Codes of independent membranes; NaN gives 0."""
+    threshold, axis = threshold_of(theta, start)
+    codes = torch.empty_like(start, dtype=dtype)
+    launch("fire", start, threshold, params, codes=codes, channel_axis=axis)
+    return codes
+
+
+def gradient_space(start: Tensor, theta: Tensor, threshold: Tensor, learnable: bool) -> dict[str, Tensor]:
+    """Outputs for the gradient of the threshold: its sum, and room for the first of the two stages."""
+    if not learnable:
+        return {}
+    from cupy_kernels import launcher
+
+    rows = launcher.scratch_rows(start.numel(), theta.numel())
+    scratch = threshold.new_empty(rows, theta.numel())
+    return {"grad_theta": torch.empty_like(threshold), "scratch": scratch}
+
+
+def shaped(space: dict[str, Tensor], theta: Tensor) -> Tensor:
+    """The threshold's gradient in its own shape and dtype; zeros where it was not asked for."""
+    found = space.get("grad_theta")
+    return torch.zeros_like(theta) if found is None else found.reshape(theta.shape).to(theta.dtype)
+
+
+def fire_backward(
+    grad: Tensor, start: Tensor, theta: Tensor, params: NeuronParameters, scaled: bool, learnable: bool
+) -> tuple[Tensor, Tensor]:
+    """Gradients of :func:`fire`."""
+    threshold, axis = threshold_of(theta, start)
+    given = torch.empty_like(start).copy_(grad)  # the layout and dtype of the membranes
+    out = torch.empty_like(start)
+    space = gradient_space(start, theta, threshold, learnable)
+    launch(
+        "fire_backward",
+        given,
+        start,
+        threshold,
+        params,
+        grad_u=out,
+        scaled=scaled,
+        channel_axis=axis,
+        **space,
+    )
+    return out, shaped(space, theta)
