@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..spec.errors import ParameterError
+from ..spec.parameters import MAX_TIME_STEPS
 
 if TYPE_CHECKING:
     from ..tasks.folders import Preprocessing, TaskData
@@ -46,26 +50,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="FILE", help="file to write, e.g. net.safetensors")
     add_data_arguments(parser)
     parser.add_argument("--classes", type=int, metavar="N", help="outputs of the torchvision model")
-    parser.add_argument("--time-steps", type=int, default=8, metavar="T", help="1..16 (default: 8)")
+    parser.add_argument("--strict", action="store_true", help="refuse a network with a layer not on spikes")
+    parser.add_argument("--plots", metavar="DIR", help="write plots per layer here (SVG)")
+    _add_conversion_arguments(parser)
     parser.add_argument(
-        "--calibrator", default="mse", help="mse, max, percentile or e.g. 99.9%% (default: mse)"
+        "--sweep", metavar="T,T,..", help="also convert with these T, measure each: a table, a plot (--plots)"
+    )
+    parser.add_argument(
+        "--sweep-data", metavar="DIR", help="data that --sweep measures on (default: all of --data)"
+    )
+
+
+def _add_conversion_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--route", default="auto", choices=("auto", "fx", "module"), help="how to convert (default: auto)"
+    )
+    parser.add_argument(
+        "--time-steps", default="8", metavar="T",
+        help="1..16, auto (under --error-bound), or FILE.json with T by node and '*' (default: 8)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--error-bound", type=float, metavar="E", help="relative error of the outputs, for --time-steps auto"
+    )
+    parser.add_argument(
+        "--improve", nargs="+", default=(), metavar="NAME",
+        help="equalization (FX route), batchnorm, bias_correction",
+    )  # fmt: skip
+    parser.add_argument(
+        "--compare", nargs="+", default=(), metavar="MODULE", help="modules whose outputs searches compare"
+    )
+    parser.add_argument(
+        "--calibrator", default="mse", help="mse, max, percentile, e.g. 99.9%%, or divergence (default: mse)"
     )
     parser.add_argument("--channel-wise", action="store_true", help="one threshold per channel")
     parser.add_argument(
         "--samples", type=int, default=256, metavar="N", help="images to calibrate with (default: 256)"
     )
-    parser.add_argument("--strict", action="store_true", help="refuse a network with a layer not on spikes")
-    parser.add_argument("--plots", metavar="DIR", help="write plots per layer here (SVG)")
+    parser.add_argument("--resume", metavar="FILE", help="keep what calibration saw here, and go on from it")
+    parser.add_argument(
+        "--resume-every", type=int, default=10, metavar="N", help="batches between two writes (default: 10)"
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Convert, write the file and print the report."""
-    from ..recipes import convert
     from ..spec.atomic import check_writable
     from ..tasks.models import build_model, load_weights, read_weights, task_of
     from ..tasks.saved import save_conversion
 
     check_writable(args.out)
+    steps, sweep = _time_steps(args.time_steps), _sweep(args.sweep)
     task = chosen_task(args.task, task_of(args.model))
     device = chosen_device(args.device)
     weights = read_weights(args.weights, args.model)
@@ -75,24 +109,92 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     how = _preprocessing_options(args, weights)
     voc = task == "segmentation" and "_VOC_" in weights.source
     data = opened(args, task, how, voc, args.samples)
-    network: Any = convert(
-        source.to(device), data, args.time_steps, calibrator=args.calibrator, channel_wise=args.channel_wise,
-        strict=args.strict, route="module", device=device,
-    )  # fmt: skip
+    network = _converted(args, source.to(device), data, steps, device)
     report = network.report
     about = _conversion(args, task, weights.source, options, how, voc)
+    about.time_steps, about.route = report.time_steps, report.route
     about.calibration_samples, about.coverage = data.samples, report.coverage
     save_conversion(network, about, args.out)
     print(report)
-    print(f"{args.out}: T = {args.time_steps}, {len(report.layers)} nodes, {data.samples} images calibrated")
-    result = {"file": args.out, "task": task, "time_steps": args.time_steps, "samples": data.samples}
+    shown = f"T = {report.time_steps}, {len(report.layers)} nodes, {data.samples} images calibrated"
+    print(f"{args.out}: {shown}")
+    result = {"file": args.out, "task": task, "time_steps": report.time_steps, "samples": data.samples}
     result |= {"coverage": report.coverage, "nodes": len(report.layers), "analog": report.analog}
+    result |= {"route": report.route, "output_error": report.output_error}
     if args.plots:
         from ..tasks.plots import write_plots
 
         result["plots"] = [str(path) for path in write_plots(network, data, args.plots, device)]
         print("\n".join(result["plots"]))
+    if sweep:
+        args.data = args.sweep_data or args.data
+        test = opened(args, task, how, voc, None)
+        result["sweep"] = _run_sweep(args, source, data, test, sweep, device)
     return result
+
+
+def _converted(
+    args: argparse.Namespace, source: Any, data: Any, steps: Any, device: Any, resume: str | None = None
+) -> Any:
+    from ..recipes import convert
+
+    bound = args.error_bound if steps == "auto" or resume is None else None
+    return convert(
+        source, data, steps, calibrator=args.calibrator, channel_wise=args.channel_wise, error_bound=bound,
+        improve=tuple(args.improve), compare=tuple(args.compare), strict=args.strict, route=args.route,
+        device=device, resume=resume or args.resume, resume_every=args.resume_every,
+    )  # fmt: skip
+
+
+def _run_sweep(
+    args: argparse.Namespace, source: Any, data: TaskData, test: TaskData, sweep: list[int], device: Any
+) -> list[dict[str, Any]]:
+    """Accuracy against T: all conversions use the statistics of one calibration."""
+    from ..tasks.evaluation import evaluate
+    from ..tasks.sweep import draw_sweep, sweep_table, sweep_time_steps
+
+    with tempfile.TemporaryDirectory() as folder:
+        statistics = args.resume or str(Path(folder) / "calibration.safetensors")
+        found = sweep_time_steps(
+            source, lambda steps: _converted(args, source, data, steps, device, statistics),
+            lambda network: evaluate(network, test, device), sweep,
+        )  # fmt: skip
+    print(sweep_table(found))
+    if args.plots:
+        print(draw_sweep(found, Path(args.plots) / "time_steps.svg"))
+    return found
+
+
+def _time_steps(text: str) -> Any:
+    """T, ``"auto"``, or T by node from a JSON file."""
+    if text == "auto":
+        return text
+    if text.endswith(".json"):
+        try:
+            found = json.loads(Path(text).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ParameterError(
+                f"--time-steps {text}: must be a JSON file that can be read, got {error}; check it."
+            ) from None
+        if not isinstance(found, dict):
+            raise ParameterError(f"--time-steps {text}: must hold T by node, got {type(found).__name__}.")
+        return found
+    try:
+        return int(text)
+    except ValueError:
+        raise ParameterError(f"--time-steps must be 1..16, auto or FILE.json, got {text!r}.") from None
+
+
+def _sweep(text: str | None) -> list[int]:
+    try:
+        found = [int(part) for part in text.split(",")] if text else []
+    except ValueError:
+        found = [0]
+    if any(not 1 <= steps <= MAX_TIME_STEPS for steps in found):
+        raise ParameterError(
+            f"--sweep must be T such as 2,3,4,6,8, each in 1..{MAX_TIME_STEPS}, got {text!r}; mend the list."
+        )
+    return sorted(set(found))
 
 
 def _conversion(
@@ -103,7 +205,7 @@ def _conversion(
     from ..tasks.saved import Conversion
 
     return Conversion(
-        args.model, task, args.time_steps, args.calibrator, args.channel_wise, source, options, how, voc,
+        args.model, task, 0, args.calibrator, args.channel_wise, source, options, how, voc,
         versions={name: version(name) for name in ("torch", "torchvision", "spikingjelly")},
     )  # fmt: skip
 

@@ -9,12 +9,11 @@ from ..spec.errors import ParameterError
 from .convert import add_data_arguments, chosen_device, opened
 
 if TYPE_CHECKING:
-    from ..tasks.folders import TaskData
+    from ..tasks.saved import Conversion
 
 __all__ = ["HELP", "add_arguments", "run"]
 
 HELP = "measure a converted network: top-1 and top-5, mAP or mIoU"
-_SHOWN = ("top1", "top5", "map", "map50", "map75", "miou", "pixel_accuracy")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,10 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="MODEL", help="the source network, if it is none of torchvision's")
     parser.add_argument("--samples", type=int, metavar="N", help="at most N images (default: all)")
     parser.add_argument("--compare", action="store_true", help="measure the source network too")
+    parser.add_argument(
+        "--weights", metavar="FILE|NAME", help="the source's weights, for --compare on the FX route"
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Rebuild, measure and print."""
+    from ..tasks.evaluation import evaluate
     from ..tasks.saved import load_conversion
 
     device = chosen_device(args.device)
@@ -37,52 +40,57 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             f"--task must be {about.task!r}, what {args.file} was converted for, got {args.task!r}; leave it "
             "out."
         )
+    source = _source(args, network, about) if args.compare else None
     args.model = about.model
     given = {"size": args.size, "mean": args.mean, "std": args.std, "channels": args.channels}
     given = {name: value for name, value in given.items() if value is not None}
     data = opened(args, about.task, given or about.preprocessing, about.voc, args.samples)
     network.to(device)
     result: dict[str, Any] = {"file": args.file, "task": about.task, "time_steps": about.time_steps}
-    result["converted"] = _measure(network, data, device)
-    _print(f"T = {about.time_steps}", result["converted"])
-    if args.compare:
-        network.transparent = True
-        result["source"] = _measure(network, data, device)
-        _print("source", result["source"])
-        shared = [name for name in _SHOWN if name in result["source"]]
-        result["lost"] = {name: result["source"][name] - result["converted"][name] for name in shared}
-        _print("points lost", result["lost"])
+    result["route"] = about.route
+    result["converted"] = evaluate(network, data, device)
+    print_measures(f"T = {about.time_steps}", result["converted"])
+    if source is not None:
+        if source is network:
+            network.transparent = True
+        result["source"] = evaluate(source.to(device), data, device)
+        print_measures("source", result["source"])
+        result["lost"] = lost(result["source"], result["converted"])
+        print_measures("points lost", result["lost"])
     return result
 
 
-def _measure(network: Any, data: TaskData, device: Any) -> dict[str, Any]:
-    from ..tasks import evaluation
+def _source(args: argparse.Namespace, network: Any, about: Conversion) -> Any:
+    """The source network; one of the module route holds it itself."""
+    from ..recipes import SpikePackNetwork
+    from ..tasks.models import TORCHVISION, build_model, load_weights, read_weights
 
-    batches = _Moved(data, device)
-    if data.task == "detection":
-        return evaluation.evaluate_detection(network, batches, data.truth, progress=True)
-    if data.task == "segmentation":
-        return evaluation.evaluate_segmentation(network, batches, progress=True)
-    return evaluation.evaluate_classification(network, batches, progress=True)
-
-
-class _Moved:
-    """Batches with their images on a device."""
-
-    def __init__(self, data: TaskData, device: Any) -> None:
-        self.data, self.device = data, device
-
-    def __len__(self) -> int:
-        return len(self.data)
-
-    def __iter__(self) -> Any:
-        for images, targets in self.data:
-            moved = (
-                [x.to(self.device) for x in images] if isinstance(images, list) else images.to(self.device)
-            )
-            yield moved, targets
+    if isinstance(network, SpikePackNetwork):
+        return network
+    own = not about.model.startswith(TORCHVISION)
+    if args.weights is None or (own and args.model is None):
+        needed = "--weights FILE and --model MODEL" if own else "--weights FILE"
+        missing = "no weights" if args.weights is None else "no model"
+        raise ParameterError(
+            f"--compare needs {needed}, got {missing}: {args.file} was converted by the FX route and holds "
+            f"no source network; it was {about.model} with {about.weights}."
+        )
+    reference = args.model or about.model
+    source = build_model(reference, about.options)
+    load_weights(source, read_weights(args.weights, reference))
+    return source
 
 
-def _print(name: str, found: dict[str, Any]) -> None:
-    values = ", ".join(f"{key} {found[key]:.2f}" for key in _SHOWN if key in found)
+def lost(source: dict[str, Any], converted: dict[str, Any]) -> dict[str, float]:
+    """Points lost, per measure."""
+    from ..tasks.evaluation import MEASURES
+
+    return {name: source[name] - converted[name] for name in MEASURES if name in source}
+
+
+def print_measures(name: str, found: dict[str, Any]) -> None:
+    """One line."""
+    from ..tasks.evaluation import MEASURES
+
+    values = ", ".join(f"{key} {found[key]:.2f}" for key in MEASURES if key in found)
     print(f"{name}: {values}" + (f" ({found['samples']} samples)" if "samples" in found else ""))

@@ -44,7 +44,7 @@ class Site:
         rounding: str,
         cap: float | None = None,
     ) -> None:
-        self.observer, self.names, self._cap = observer, names, cap
+        self.observer, self.names, self.cap = observer, names, cap
         self._calibrated: dict[int, Tensor] = {}
         self.scale = 1.0
         self.parameters = NeuronParameters(time_steps, signed=observer.negative, rounding=rounding)
@@ -64,7 +64,7 @@ class Site:
         if self.time_steps not in self._calibrated:
             self._calibrated[self.time_steps] = self.observer.threshold(self.parameters)
         theta = self._calibrated[self.time_steps] * self.scale
-        return theta if self._cap is None else theta.clamp(max=self._cap)
+        return theta if self.cap is None else theta.clamp(max=self.cap)
 
 
 class CodedNetwork(ABC):

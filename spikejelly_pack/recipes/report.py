@@ -21,6 +21,7 @@ class NodeEntry:
         threshold: Smallest, mean and largest threshold, in units of the activation.
         error: ``||x - theta d|| / ||x||`` on the last calibration batch.
         saturation: Share of values above the threshold there.
+        cap: Value above which the source cuts off too (6 behind a ReLU6), or None.
     """
 
     path: str
@@ -31,6 +32,7 @@ class NodeEntry:
     threshold: tuple[float, float, float]
     error: float
     saturation: float
+    cap: float | None = None
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ class SpikePackRecipe(FXConversionRecipe):
         dataloader: Calibration batches: a tensor, or a tuple, list or dict that holds one first.
         time_steps: T of every node, 1..16; or T per layer, ``{"path": T, ..., "*": T of the others}``, by the
             node's path or that of what it stands for in ``report.layers``; or ``"auto"``: chosen under
-            ``error_bound``. A network of different T runs in packed and integer form.
+            ``error_bound``. The window of a network of different T is that of the longest code.
         calibrator: ``"mse"``, ``"max"``, ``"percentile"``, a percentile such as ``"99.9%"``, or
             ``"divergence"`` (of the logits; searches).
         channel_wise: One threshold per channel instead of one per tensor.
@@ -222,7 +222,7 @@ class SpikePackRecipe(FXConversionRecipe):
         self._report.layers.append(
             NodeEntry(
                 str(node.target), site.stands_for, parameters.time_steps, parameters.signed, theta.numel(),
-                spread, error, saturation,
+                spread, error, saturation, site.cap,
             )
         )  # fmt: skip
         return theta

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,49 @@ from tqdm import tqdm
 from ..spec.errors import ParameterError, ShapeError
 from .metrics import ConfusionMatrix, TopK, mean_average_precision
 
-__all__ = ["TASKS", "evaluate_classification", "evaluate_detection", "evaluate_segmentation"]
+if TYPE_CHECKING:
+    from .folders import TaskData
+
+__all__ = [
+    "MEASURES",
+    "TASKS",
+    "evaluate",
+    "evaluate_classification",
+    "evaluate_detection",
+    "evaluate_segmentation",
+]
 
 TASKS = ("classification", "detection", "segmentation")
+#: Measures in per cent, in the order in which they are shown; the first that a task has is its main one.
+MEASURES = ("top1", "top5", "map", "map50", "map75", "miou", "pixel_accuracy")
+
+
+def evaluate(
+    network: nn.Module, data: TaskData, device: Any = "cpu", progress: bool = True
+) -> dict[str, Any]:
+    """What the task of ``data`` measures; the network is on ``device``."""
+    batches = _Moved(data, device)
+    if data.task == "detection":
+        return evaluate_detection(network, batches, data.truth, progress)
+    found = evaluate_segmentation if data.task == "segmentation" else evaluate_classification
+    return found(network, batches, progress)
+
+
+class _Moved:
+    """Batches with their images on a device."""
+
+    def __init__(self, data: TaskData, device: Any) -> None:
+        self.data, self.device = data, device
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __iter__(self) -> Iterator[Any]:
+        for images, targets in self.data:
+            moved = (
+                [x.to(self.device) for x in images] if isinstance(images, list) else images.to(self.device)
+            )
+            yield moved, targets
 
 
 def evaluate_classification(

@@ -68,7 +68,8 @@ def build_model(reference: str, options: dict[str, Any] | None = None) -> nn.Mod
 
     Args:
         reference: ``torchvision:NAME``, ``FILE.py:FUNCTION`` or ``package.module:FUNCTION``; the
-            function is called without arguments.
+            function is called without arguments. Or ``NET.safetensors``, a network that ``spikepack
+            convert`` wrote.
         options: For torchvision: ``classes`` (``num_classes``), ``epsilon`` (of its BatchNorms) and
             ``transform_input``.
 
@@ -77,6 +78,10 @@ def build_model(reference: str, options: dict[str, Any] | None = None) -> nn.Mod
     """
     if reference.startswith(TORCHVISION):
         return _torchvision(reference.removeprefix(TORCHVISION), options or {}).eval()
+    if reference.endswith(".safetensors"):
+        from .saved import load_conversion  # which builds networks itself
+
+        return load_conversion(reference)[0]
     place, _, name = reference.rpartition(":")
     if not place or not name:
         raise ParameterError(

@@ -27,7 +27,7 @@ def write_plots(
     """Probe a converted network on data and draw its plots.
 
     Args:
-        network: Result of ``convert(..., route="module")``.
+        network: Result of :func:`.convert`.
         batches: As for calibration.
         folder: Made when missing.
         device: Where the network is.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from ..recipes.tree import SpikePackNetwork
 from ..spec.errors import ParameterError, UnsupportedError
@@ -62,7 +62,7 @@ def probe(network: nn.Module, batches: Iterable[Any], limit: int = 4) -> list[No
     """Run a few batches through the converted network and through its source, and watch the nodes.
 
     Args:
-        network: Result of ``convert(..., route="module")``.
+        network: Result of :func:`.convert`.
         batches: As for calibration: a batch, or a tuple that holds it first.
         limit: At most so many batches.
 
@@ -70,40 +70,78 @@ def probe(network: nn.Module, batches: Iterable[Any], limit: int = 4) -> list[No
         UnsupportedError: The network is of another kind.
         ParameterError: There is no batch.
     """
-    if not isinstance(network, SpikePackNetwork):
-        raise UnsupportedError(
-            f"probe: network must be a SpikePackNetwork, got {type(network).__name__}; convert with "
-            "route='module'."
-        )
+    nodes = _nodes_of(network)
     found: dict[str, _Sums] = {}
     seen = 0
     for batch in batches:
         if seen == limit:
             break
         images = batch[0] if isinstance(batch, (tuple, list)) else batch
-        source = _record(network, images, as_source=True)
-        for name, calls in _record(network, images, as_source=False).items():
-            _add(found.setdefault(name, _Sums()), network.nodes[name], calls, source.get(name, []))
+        source = _record(network, nodes, images, as_source=True)
+        for name, calls in _record(network, nodes, images, as_source=False).items():
+            _add(found.setdefault(name, _Sums()), nodes[name].node, calls, source.get(name, []))
         seen += 1
     if not seen:
         raise ParameterError("probe: the data must hold a batch, got none; pass some.")
-    return [_finished(name, sums, network.nodes[name]) for name, sums in found.items()]
+    return [_finished(name, sums, nodes[name].node) for name, sums in found.items()]
+
+
+@dataclass(frozen=True)
+class _Watched:
+    """One node.
+
+    Attributes:
+        node: It.
+        folded: Its amplitude is in the weights behind it: it puts out shares of it.
+        cap: Where the source cuts off too.
+    """
+
+    node: Any
+    folded: bool = False
+    cap: float | None = None
+
+    def amplitude(self, x: Tensor) -> Tensor:
+        """What one unit of its output stands for."""
+        theta = _threshold(self.node, x).to(x.dtype)
+        return (
+            theta * self.node.params.window_gain
+            if self.folded
+            else torch.ones((), dtype=x.dtype).to(x.device)
+        )
+
+    def as_source(self, x: Tensor) -> Tensor:
+        """What the source hands on where this node stands."""
+        if not self.folded:
+            return x
+        return (x if self.node.params.signed else x.clamp(0, self.cap)) / self.amplitude(x)
+
+
+def _nodes_of(network: nn.Module) -> dict[str, _Watched]:
+    if isinstance(network, SpikePackNetwork):
+        return {name: _Watched(node) for name, node in network.nodes.items()}
+    report = getattr(network, "report", None)
+    if not isinstance(network, fx.GraphModule) or report is None:
+        raise UnsupportedError(
+            f"probe: network must be a result of convert, got {type(network).__name__}; convert it."
+        )
+    return {e.path: _Watched(network.get_submodule(e.path), True, e.cap) for e in report.layers}
 
 
 def _record(
-    network: SpikePackNetwork, images: Any, as_source: bool
+    network: nn.Module, nodes: dict[str, _Watched], images: Any, as_source: bool
 ) -> dict[str, list[tuple[Tensor, Tensor]]]:
-    """Input and output of every node per call; as the source, nodes hand on what they get."""
+    """Input and output, in its units, of every node per call; as the source, nodes hand on what they get."""
     kept: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
-    def hook(name: str) -> Any:
+    def hook(name: str, watched: _Watched) -> Any:
         def watch(_module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
-            kept.setdefault(name, []).append((args[0].detach().clone(), output.detach().clone()))
-            return args[0] if as_source else None
+            x = args[0].detach()
+            kept.setdefault(name, []).append((x.clone(), (output.detach() * watched.amplitude(x)).clone()))
+            return watched.as_source(args[0]) if as_source else None
 
         return watch
 
-    handles = [node.register_forward_hook(hook(name)) for name, node in network.nodes.items()]
+    handles = [each.node.register_forward_hook(hook(name, each)) for name, each in nodes.items()]
     try:
         with torch.no_grad():
             network.eval()(images)

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import nn
+from torch import fx, nn
 
+from ..recipes.files import read_about, read_tensors, write_tensors
+from ..recipes.stored_graph import graph_of, network_from
 from ..recipes.tree import SpikePackNetwork
-from ..spec.atomic import replacing
-from ..spec.errors import ExchangeFileError, OutputError, ParameterError
+from ..spec.errors import ExchangeFileError, ParameterError
 from .models import TORCHVISION, build_model
 
 __all__ = ["Conversion", "load_conversion", "read_conversion", "save_conversion"]
 
 KEY = "spikepack_conversion"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass
@@ -30,7 +27,7 @@ class Conversion:
     Attributes:
         model: Reference of the source network, see :func:`.build_model`.
         task: Its task.
-        time_steps: T.
+        time_steps: T of the window, the largest of the nodes'.
         calibrator: Name of the calibrator.
         channel_wise: One threshold per channel.
         weights: Where the source's weights are from.
@@ -40,6 +37,8 @@ class Conversion:
         calibration_samples: Images it was calibrated with.
         coverage: Share of multiply-accumulates on spikes.
         versions: Of the packages that made it.
+        route: ``"fx"`` or ``"module"``.
+        graph: On the FX route the network's graph, see :func:`.graph_of`.
     """
 
     model: str
@@ -54,30 +53,26 @@ class Conversion:
     calibration_samples: int = 0
     coverage: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
+    route: str = "module"
+    graph: Any = None
 
 
 def save_conversion(network: nn.Module, about: Conversion, path: str | os.PathLike[str]) -> None:
     """Write the file, whole or not at all.
 
     Raises:
-        ParameterError: The network is none of the module route.
+        ParameterError: The network is none of :func:`.convert`.
+        UnsupportedError: It has a module that has no stored form.
         OutputError: It cannot be written.
     """
-    if not isinstance(network, SpikePackNetwork):
+    found: dict[str, Any] = {"version": VERSION, **asdict(about)}
+    if isinstance(network, fx.GraphModule):
+        found["graph"] = graph_of(network)
+    elif not isinstance(network, SpikePackNetwork):
         raise ParameterError(
-            f"save_conversion: network must be a SpikePackNetwork, got {type(network).__name__}; convert "
-            "with "
-            "route='module'."
+            f"save_conversion: network must be a result of convert, got {type(network).__name__}; convert it."
         )
-    tensors = {
-        name: value.detach().cpu().clone().contiguous() for name, value in network.state_dict().items()
-    }
-    metadata = {"format": "pt", KEY: json.dumps({"version": VERSION, **asdict(about)}, sort_keys=True)}
-    with replacing(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata)
-        except (OSError, SafetensorError) as error:  # a full disk
-            raise OutputError(f"{path}: the disk must hold the file, got {error}; free some space.") from None
+    write_tensors(path, network.state_dict(), KEY, found)
 
 
 def read_conversion(path: str | os.PathLike[str]) -> Conversion:
@@ -86,44 +81,36 @@ def read_conversion(path: str | os.PathLike[str]) -> Conversion:
     Raises:
         ExchangeFileError: It is no such file, or of another version.
     """
-    if not Path(path).is_file():
-        raise ExchangeFileError(f"{path}: must be a file that exists, got none; check the path.")
-    try:
-        with safe_open(path, "pt") as file:
-            found = json.loads((file.metadata() or {})[KEY])
-        version = found.pop("version")
-        if version != VERSION:
-            raise ExchangeFileError(
-                f"{path}: must be of version {VERSION}, got {version}; convert again with this release."
-            )
-        return Conversion(**found)
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
-        if isinstance(error, ExchangeFileError):
-            raise
-        reason = " ".join(str(error).split())[:160]
+    found = read_about(path, KEY, "spikepack convert")
+    if isinstance(found, dict) and found.pop("version", None) != VERSION:
         raise ExchangeFileError(
-            f"{path}: must be written by spikepack convert, got {type(error).__name__}: {reason}; convert "
-            "again."
+            f"{path}: must be of version {VERSION}, got another; convert again with this release."
+        )
+    try:
+        return Conversion(**found)
+    except TypeError as error:
+        raise ExchangeFileError(
+            f"{path}: must be written by spikepack convert, got {error}; convert again."
         ) from None
 
 
-def load_conversion(
-    path: str | os.PathLike[str], model: str | None = None
-) -> tuple[SpikePackNetwork, Conversion]:
+def load_conversion(path: str | os.PathLike[str], model: str | None = None) -> tuple[nn.Module, Conversion]:
     """Rebuild the converted network; nothing is downloaded and no data is needed.
 
-    A file may come from elsewhere, so it cannot name code to run: only torchvision's networks are
-    rebuilt from the reference in it.
+    A file may come from elsewhere, so it cannot name code to run. Networks of the FX route are in the file as
+    a graph of known layers; of the others only torchvision's are rebuilt from the reference in it.
 
     Args:
         path: File of :func:`save_conversion`.
-        model: Reference of the source network; needed where it is none of torchvision's.
+        model: Reference of the source network; needed on the module route where it is none of torchvision's.
 
     Raises:
         ExchangeFileError: The file is damaged or does not fit the source network.
         ParameterError: The source network is not found.
     """
     about = read_conversion(path)
+    if about.graph is not None:
+        return network_from(about.graph, read_tensors(path), path), about
     if model is None and not about.model.startswith(TORCHVISION):
         raise ParameterError(
             f"{path}: its network is made by code of yours, {about.model!r}; pass --model {about.model} to "

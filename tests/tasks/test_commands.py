@@ -44,7 +44,8 @@ def test_convert_then_evaluate(
 ) -> None:
     task, data, metric = TASKS[name]
     out, facts = tmp_path / "net.safetensors", tmp_path / "facts.json"
-    assert _convert(place, name, out, "--time-steps", "5", "--json", str(facts)) == 0
+    arguments = ["--time-steps", "5", "--json", str(facts), "--route", "module"]
+    assert _convert(place, name, out, *arguments) == 0
     said = json.loads(facts.read_text())
     assert said["coverage"] == 1.0
     assert said["analog"] == []
@@ -94,7 +95,7 @@ def test_torchvision_model(place: Path, tmp_path: Path) -> None:
         "convert", "--model", "torchvision:squeezenet1_1", "--weights", str(tmp_path / "w.pth"),
         "--data", str(place / "classes"), "--classes", "4", "--out", str(out), "--size", "40",
         "--mean", "0.5", "--std", "0.25", "--samples", "8", "--plots", str(tmp_path / "plots"),
-        "--calibrator", "max", "--strict",
+        "--calibrator", "max", "--strict", "--route", "module",
     ])  # fmt: skip
     assert code == 0
     drawn = sorted(path.name for path in (tmp_path / "plots").iterdir())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -59,6 +60,39 @@ def test_dead_channels_of_images_are_those_of_axis_one() -> None:
     assert first.saturated < 0.2
 
 
+@torch.no_grad()
+def test_probes_of_the_fx_route_are_in_the_units_of_the_source() -> None:
+    """T differs per node, one is signed, one source cuts off at 6: against values written out."""
+    torch.manual_seed(1)
+    source = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 7), nn.ReLU6(), nn.Linear(7, 2)).double()
+    source[2].weight.mul_(12.0)
+    x = torch.randn(40, 5, dtype=torch.float64)
+    steps = {"*": 3, "1": 2, "3": 4}
+    snn: Any = convert(source, [x], steps, route="fx", channel_wise=True, progress=False)
+    probes = {
+        entry.stands_for: found for entry, found in zip(snn.report.layers, probe(snn, [x]), strict=True)
+    }
+
+    def coded(value: torch.Tensor, number: int) -> torch.Tensor:
+        node = snn.get_submodule(snn.report.layers[number].path)
+        top, theta = 2**node.time_steps - 1, node.theta.double()
+        code = torch.clamp(torch.floor(value.abs() / (theta / top) + 0.5), max=top) * value.sign()
+        return code.clamp(min=-top if node.params.signed else 0) * theta / top
+
+    y = source[0](coded(x, 0))
+    z = source[2](coded(y, 1))
+    wanted = {"input_1": (x, x), "1": (y, source[0](x)), "3": (z, source[:3](x))}
+    assert list(probes) == list(wanted)
+    for number, (name, (value, reference)) in enumerate(wanted.items()):
+        found, decoded = probes[name], coded(value, number)
+        assert sorted(found.values) == pytest.approx(sorted(value.flatten().tolist()), rel=1e-6)
+        assert sorted(found.decoded) == pytest.approx(sorted(decoded.flatten().tolist()), rel=1e-5)
+        assert found.coding == pytest.approx(float((decoded - value).norm() / value.norm()), rel=1e-5)
+        drift = float((value - reference).norm() / reference.norm())
+        assert found.drift == pytest.approx(drift, rel=1e-5, abs=1e-12)
+    assert bool((wanted["3"][1] > 6).any()), "nothing was cut off"
+
+
 @pytest.mark.parametrize("file_format", ["svg", "png"])
 def test_files_are_pictures(tmp_path: Path, file_format: str) -> None:
     source = nn.Sequential(*(layer for _ in range(18) for layer in (nn.Linear(4, 4), nn.ReLU()))).eval()
@@ -83,7 +117,7 @@ def test_bad_input(tmp_path: Path) -> None:
     data = [torch.randn(4, 6)]
     converted = convert(source, data, 3, route="module", progress=False)
     cases = [
-        (UnsupportedError, "must be a SpikePackNetwork, got Sequential", (source, data, tmp_path)),
+        (UnsupportedError, "must be a result of convert, got Sequential", (source, data, tmp_path)),
         (ParameterError, "must hold a batch, got none", (converted, [], tmp_path)),
     ]
     for error, said, arguments in cases:

@@ -67,6 +67,16 @@ def _run(place: Path, changes: dict[str, str | None], capsys: pytest.CaptureFixt
         ({"--model": RESNET}, "must fit the model, got no conv1.weight"),
         ({"--task": None}, "--task must be given for a model of your own"),
         ({"--time-steps": "17"}, "time_steps must be an integer in 1..16, got 17"),
+        ({"--time-steps": "many"}, "--time-steps must be 1..16, auto or FILE.json, got 'many'"),
+        ({"--time-steps": "HERE/none.json"}, "none.json: must be a JSON file that can be read"),
+        ({"--time-steps": "auto"}, "error_bound belongs to time_steps='auto'"),
+        ({"--error-bound": "0.1"}, "error_bound belongs to time_steps='auto'"),
+        ({"--improve": "magic"}, "improve must be a tuple of"),
+        ({"--improve": "equalization", "--route": "module"}, "must do without ['equalization']"),
+        ({"--compare": "head"}, "compare must name modules of the network, got ['head']"),
+        ({"--resume": "HERE/classifier.safetensors"}, "must be written by a calibration with resume="),
+        ({"--sweep": "2,x"}, "--sweep must be T such as 2,3,4,6,8"),
+        ({"--sweep": "2,17"}, "each in 1..16, got '2,17'"),
         ({"--calibrator": "best"}, "calibrator must be one of"),
         ({"--batch": "0"}, "--batch must be positive, got 0"),
         ({"--samples": "0"}, "--limit must be positive, got 0"),
@@ -118,7 +128,7 @@ def saved(place: Path) -> Path:
     out = place / "saved.safetensors"
     code = cli.main([
         "convert", "--model", f"{place / 'nets.py'}:classifier", "--weights", str(place / "classifier.pth"),
-        "--data", str(place / "classes"), "--task", "classification", "--out", str(out),
+        "--data", str(place / "classes"), "--task", "classification", "--out", str(out), "--route", "module",
     ])  # fmt: skip
     assert code == 0
     return out
@@ -139,7 +149,7 @@ def test_evaluate_refuses(saved: Path, place: Path, capsys: pytest.CaptureFixtur
     cases = [
         (saved, [], "pass --model"),
         (place / "none", own, "must be a file that exists"),
-        (place / "v9.safetensors", own, "must be of version 1, got 9"),
+        (place / "v9.safetensors", own, "must be of version 2, got another"),
         (place / "key.safetensors", own, "must be written by spikepack convert"),
         (place / "cut.safetensors", own, "must be written by spikepack convert"),
         (place / "classifier.safetensors", own, "must be written by spikepack convert"),
