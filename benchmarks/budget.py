@@ -1,0 +1,277 @@
+"""The central experiment of Bit Budget (arXiv 2311.10802): one budget, split in every way, on two data sets.
+
+``BB = b_w x b_s x T``: weight bits, digits per window (spike bits), windows (real time steps). Inside one
+window T steps of one bit and one step of T bits are the same network, so T here is the number of windows. A
+static image is shown in every window; the frames of an event clip are summed until there are T of them, so
+that fewer windows fold real time. The same network is trained from scratch for every split. The first layer
+reads the input unquantized.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from spikingjelly.activation_based import layer
+from torch import Tensor, nn
+
+from spikejelly_pack.bit_budget.quantize import quantize_weights
+from spikejelly_pack.data import Split, digits, event_digits
+from spikejelly_pack.spec.atomic import write_text
+from spikejelly_pack.spec.errors import ParameterError
+from spikejelly_pack.train import Classifier, NeuronFactory, evaluate, train_epochs
+
+__all__ = ["FAST", "figure", "run", "splits", "table"]
+
+FAST: dict[str, Any] = {
+    "budgets": (4,), "choices": (1, 2), "epochs": {"digits": 1, "events": 1}, "samples": 128, "store": False,
+}  # fmt: skip
+CHOICES = (1, 2, 4, 8)
+FRAMES = 8  # real time steps of an event clip before folding
+STRIDE = {"digits": 1, "events": 2}  # of the first convolution: maps of 8 x 8 behind it
+# Static data: the residual of the soft reset is carried, as in a LIF neuron, and dithers the windows. Event
+# data: the membrane is, which remembers what earlier windows showed.
+NODES = {"digits": {"leak": 0.5, "carry": "residual"}, "events": {"leak": 0.5, "carry": "membrane"}}
+# Published direction (arXiv 2311.10802), accuracy by (b_w, b_s, T): CIFAR-10 and CIFAR10-DVS.
+PUBLISHED = {
+    "CIFAR-10": {"1/4/1": 95.00, "1/2/2": 94.43, "1/1/4": 93.91},
+    "CIFAR10-DVS": {"1/16/1": 35.8, "1/4/4": 63.1, "1/1/16": 79.8},
+}
+Say = Callable[[str], None]
+
+
+def splits(budget: int, choices: Sequence[int] = CHOICES) -> list[tuple[int, int, int]]:
+    """Every ``(b_w, b_s, T)`` with that product, from ``choices``."""
+    return [
+        (w, s, budget // (w * s))
+        for w in choices
+        for s in choices
+        if budget % (w * s) == 0 and budget // (w * s) in choices
+    ]
+
+
+def run(
+    budgets: Sequence[int] = (4, 8, 16, 32),
+    choices: Sequence[int] = CHOICES,
+    datasets: Sequence[str] = ("digits", "events"),
+    epochs: dict[str, int] | None = None,
+    width: int = 12,
+    samples: int | None = None,
+    seeds: Sequence[int] = (0,),
+    store: bool = True,
+    progress: Say | None = None,
+) -> dict[str, Any]:
+    """Train every split.
+
+    An interrupted run continues where it was: finished trainings are kept in the folder for temporary files.
+
+    Args:
+        budgets: Values of BB.
+        choices: Values that b_w, b_s and T may take.
+        datasets: ``"digits"``, ``"events"``.
+        epochs: By data set.
+        width: Channels of the first layer.
+        samples: Training samples, None for all.
+        seeds: Of weights and order; accuracies are means.
+        store: Keep finished trainings, and use those of an earlier run with the same settings.
+        progress: Called with one line per training.
+
+    Returns:
+        Accuracy in per cent of every split, the direction found, and the machine. JSON-ready.
+
+    Raises:
+        ParameterError: A budget has no split.
+    """
+    say = progress or (lambda _: None)
+    epochs = epochs or {"digits": 15, "events": 25}
+    empty = [budget for budget in budgets if not splits(budget, choices)]
+    if empty:
+        raise ParameterError(
+            f"bench budget: every budget must be a product of three of {tuple(choices)}, got {empty}; "
+            "choose powers of two."
+        )
+    settings = {
+        "choices": list(choices), "epochs": epochs, "width": width, "samples": samples, "frames": FRAMES,
+        "nodes": NODES,
+    }  # fmt: skip
+    kept = _Kept(settings, store)
+    found: dict[str, list[dict[str, Any]]] = {}
+    jobs = [
+        (name, budget, split) for name in datasets for budget in budgets for split in splits(budget, choices)
+    ]
+    data: dict[str, Split] = {}
+    for number, (name, budget, split) in enumerate(jobs):
+        say(f"{number + 1} of {len(jobs)}: {name}, BB = {budget}, b_w/b_s/T = {_label(split)}")
+        scores, seconds = [], 0.0
+        for seed in seeds:
+            key = f"{name} {_label(split)} {seed}"
+            if key not in kept.entries:
+                data[name] = data.get(name) or _data(name)
+                kept.add(key, _train(data[name], name, split, epochs[name], width, samples, seed))
+            scores.append(kept.entries[key]["accuracy"])
+            seconds += kept.entries[key]["seconds"]
+        w, s, t = split
+        found.setdefault(name, []).append({
+            "budget": budget, "weight_bits": w, "spike_bits": s, "windows": t,
+            "accuracy": sum(scores) / len(scores), "scores": scores, "seconds": seconds,
+        })  # fmt: skip
+    return {
+        "results": found,
+        "direction": {name: _direction(rows) for name, rows in found.items()},
+        "published": PUBLISHED,
+        "settings": {**settings, "budgets": list(budgets), "seeds": list(seeds)},
+        "machine": {"processor": platform.processor() or platform.machine(), "torch": torch.__version__},
+    }
+
+
+class _Kept:
+    """Finished trainings in a file."""
+
+    def __init__(self, settings: dict[str, Any], store: bool) -> None:
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+        self.path = Path(tempfile.gettempdir()) / f"spikepack-bench-budget-{digest}.json"
+        self.store = store
+        self.entries: dict[str, Any] = {}
+        if store and self.path.is_file():
+            self.entries = json.loads(self.path.read_text())
+
+    def add(self, key: str, entry: dict[str, Any]) -> None:
+        self.entries[key] = entry
+        if self.store:
+            write_text(self.path, json.dumps(self.entries))
+
+
+def _data(name: str) -> Split:
+    return digits() if name == "digits" else event_digits(windows=FRAMES)
+
+
+def _windows(x: Tensor, windows: int, windowed: bool) -> Tensor:
+    """``[N, T, *]``: a still image T times, or neighbouring frames of a clip summed to T frames."""
+    if not windowed:
+        return x.unsqueeze(1).expand(-1, windows, *x.shape[1:])
+    return x.unflatten(1, (windows, x.shape[1] // windows)).sum(2)
+
+
+def network(data: Split, neuron: NeuronFactory, width: int, stride: int) -> Classifier:
+    """Two convolutions, a hidden layer, a readout; logits are the mean over windows."""
+    channels = data.train_inputs.shape[-3]
+    body = nn.Sequential(
+        layer.Conv2d(channels, width, 3, stride, 1, bias=False), layer.BatchNorm2d(width), neuron(),
+        layer.Conv2d(width, 2 * width, 3, 2, 1, bias=False), layer.BatchNorm2d(2 * width), neuron(),
+        layer.Flatten(), layer.Linear(32 * width, 64, bias=False), layer.BatchNorm1d(64), neuron(),
+        layer.Linear(64, data.num_classes),
+    )  # fmt: skip
+    return Classifier(body, neuron, windowed=True)
+
+
+def _train(
+    data: Split,
+    name: str,
+    split: tuple[int, int, int],
+    epochs: int,
+    width: int,
+    samples: int | None,
+    seed: int,
+) -> dict[str, Any]:
+    weight_bits, spike_bits, windows = split
+    neuron = {"class_path": "spikejelly_pack.neuron.SpikePackNode", "init_args": NODES[name]}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = network(data, NeuronFactory(**neuron, time_steps=spike_bits), width, STRIDE[name])
+        train = _windows(data.train_inputs[:samples], windows, data.windowed)
+        test = _windows(data.test_inputs, windows, data.windowed)
+        quantize_weights(net, weight_bits, training=True)
+        start = time.perf_counter()
+        train_epochs(net, train, data.train_classes[:samples], epochs=epochs, seed=seed, progress=False)
+        seconds = time.perf_counter() - start
+        accuracy = evaluate(net, test, data.test_classes).accuracy
+    return {"accuracy": 100 * accuracy, "seconds": seconds}
+
+
+def _label(split: Sequence[int]) -> str:
+    return "/".join(map(str, split))
+
+
+def _direction(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """At each budget and b_w: all spike bits in one window against one bit in all windows."""
+    found = []
+    for budget, weight_bits in sorted({(row["budget"], row["weight_bits"]) for row in rows}):
+        chosen = [r for r in rows if (r["budget"], r["weight_bits"]) == (budget, weight_bits)]
+        first, last = (pick(chosen, key=lambda r: r["windows"]) for pick in (min, max))
+        if first is not last:
+            found.append({
+                "budget": budget, "weight_bits": weight_bits,
+                "fewest_windows": [first["spike_bits"], first["windows"], first["accuracy"]],
+                "most_windows": [last["spike_bits"], last["windows"], last["accuracy"]],
+                "bits_minus_windows": first["accuracy"] - last["accuracy"],
+            })  # fmt: skip
+    return found
+
+
+def table(result: dict[str, Any]) -> str:
+    """Format :func:`run`'s result as Markdown, best split first."""
+    lines = ["| data | BB | accuracy, % by b_w/b_s/T, best first |", "|---|---|---|"]
+    for name, rows in result["results"].items():
+        for budget in sorted({row["budget"] for row in rows}):
+            chosen = sorted((r for r in rows if r["budget"] == budget), key=lambda r: -r["accuracy"])
+            cells = [
+                f"{r['weight_bits']}/{r['spike_bits']}/{r['windows']} {r['accuracy']:.1f}" for r in chosen
+            ]
+            lines.append(f"| {name} | {budget} | {', '.join(cells)} |")
+    lines += ["", "Spike bits in one window against windows of few bits, at equal BB and b_w:", ""]
+    for name, pairs in result["direction"].items():
+        gains = [pair["bits_minus_windows"] for pair in pairs]
+        if gains:
+            better = sum(gain > 0 for gain in gains)
+            lines.append(
+                f"- {name}: bits better in {better} of {len(gains)} pairs, {sum(gains) / len(gains):+.1f} "
+                "points on average"
+            )
+    return "\n".join(lines)
+
+
+def figure(result: dict[str, Any]) -> str:
+    """Accuracy against the number of windows as SVG: a panel per data set and budget, a line per b_w."""
+    import io
+
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    data = result["results"]
+    budgets = sorted({row["budget"] for rows in data.values() for row in rows})
+    with matplotlib.rc_context({"svg.hashsalt": "spikepack", "font.size": 8}):
+        size = (2.2 * len(budgets) + 0.8, 2.0 * len(data) + 0.4)
+        drawing, panels = plt.subplots(len(data), len(budgets), figsize=size, squeeze=False, sharey="row")
+        for line, (name, rows) in zip(panels, data.items(), strict=True):
+            for panel, budget in zip(line, budgets, strict=True):
+                _panel(panel, [row for row in rows if row["budget"] == budget], f"{name}, BB = {budget}")
+            line[0].set_ylabel("accuracy, %")
+        for panel in panels[-1]:
+            panel.set_xlabel("windows T")
+        panels[0][-1].legend(title="weight bits", fontsize=7, title_fontsize=7)
+        drawing.tight_layout()
+        text = io.StringIO()
+        drawing.savefig(text, format="svg", metadata={"Date": None})
+        plt.close(drawing)
+    return text.getvalue()
+
+
+def _panel(panel: Any, rows: list[dict[str, Any]], title: str) -> None:
+    for weight_bits in sorted({row["weight_bits"] for row in rows}):
+        chosen = sorted((r for r in rows if r["weight_bits"] == weight_bits), key=lambda r: r["windows"])
+        points = [(row["windows"], row["accuracy"]) for row in chosen]
+        panel.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1, label=str(weight_bits))
+    panel.set_xscale("log", base=2)
+    panel.set_xticks(sorted({row["windows"] for row in rows}))
+    panel.xaxis.set_major_formatter("{x:g}")
+    panel.set_title(title, fontsize=8)
+    panel.grid(alpha=0.3)
