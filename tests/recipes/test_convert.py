@@ -188,14 +188,24 @@ def test_each_number_of_calls_seen_in_calibration_is_right(x: Tensor) -> None:
                 snn(x)
 
 
-def test_recurrent_layers_stay_analog_by_name() -> None:
-    model = make(lambda: nn.Sequential(nn.LSTM(4, 3)))
-    data = torch.randn(5, 2, 4)
+class Kernel(nn.Module):
+    """An operation whose products lie inside one kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(1, 4, 3)), nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.conv_tbc(x, self.weight, self.bias)
+
+
+def test_products_inside_a_kernel_stay_analog_by_name() -> None:
+    model, data = make(Kernel), torch.randn(5, 2, 4)
     snn = quiet(model, data)
-    assert (snn.report.coverage, snn.report.analog) == (0.0, ["0:lstm0"])
-    assert sum(entry.macs for entry in snn.report.synapses) == 5 * 2 * 12 * (4 + 3)
-    assert torch.equal(snn(data)[0], model(data)[0])
-    with pytest.raises(UnsupportedError, match=r"strict=True needs .* got 0\.0% with 0:lstm0 analog"):
+    assert (snn.report.coverage, snn.report.analog) == (0.0, [":conv_tbc0"])
+    assert sum(entry.macs for entry in snn.report.synapses) == 5 * 2 * 4 * 3
+    assert torch.equal(snn(data), model(data))
+    with pytest.raises(UnsupportedError, match=r"strict=True needs .* got 0\.0% with :conv_tbc0 analog"):
         quiet(model, data, strict=True)
 
 

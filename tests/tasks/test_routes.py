@@ -135,25 +135,9 @@ def test_sweep(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     source = build_model(reference)
     load_weights(source, read_weights(weights, reference))
     words = [
-        "--model",
-        reference,
-        "--weights",
-        weights,
-        "--data",
-        str(place / "coco"),
-        "--task",
-        "segmentation",
-    ]
-    words += [
-        "--task",
-        "segmentation",
-        "--samples",
-        "10",
-        "--sweep",
-        "2,1,8",
-        "--plots",
-        str(tmp_path / "plots"),
-    ]
+        "--model", reference, "--weights", weights, "--data", str(place / "coco"), "--task", "segmentation",
+        "--samples", "10", "--sweep", "2,1,8", "--plots", str(tmp_path / "plots"),
+    ]  # fmt: skip
     said = run(place, tmp_path / "net.safetensors", *words)
     assert [row["time_steps"] for row in said["sweep"]] == [None, 1, 2, 8]
     data, calibration = (

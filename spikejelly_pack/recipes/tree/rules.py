@@ -141,10 +141,7 @@ SYNAPSES: dict[str, SynapseRule] = {
 }
 
 #: Operations whose synapses lie inside one kernel: no node can stand there, they stay analog by name.
-HIDDEN = {
-    "lstm", "gru", "rnn_tanh", "rnn_relu", "lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell",
-    "conv_tbc", "convolution", "_convolution", "quantized_lstm", "quantized_gru",
-}  # fmt: skip
+HIDDEN = {"conv_tbc", "convolution", "_convolution", "quantized_lstm", "quantized_gru"}
 
 
 def check_extra_rules(rules: Mapping[Any, Any] | None) -> dict[Any, Any]:

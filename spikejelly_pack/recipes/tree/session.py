@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from ...spec.errors import UnsupportedError
 from .attention import multi_head_attention, scaled_dot_product_attention
+from .recurrent import RECURRENT, unrolled
 from .rules import (
     HIDDEN,
     SOMA,
@@ -55,6 +56,7 @@ class Session(TorchFunctionMode):
         self.extra_rules, self.share_calls = extra_rules, share_calls
         self.stack: list[str] = []
         self.counts: Counter[str] = Counter()
+        self._next_place: str | None = None
         self.sealed: list[tuple[nn.Module, SynapseRule | str, str, list[Any]]] = []
 
     # -- what the two passes do differently -------------------------------------------------------------
@@ -152,6 +154,8 @@ class Session(TorchFunctionMode):
                 return self._normalization(func, args, kwargs)
             if name == "einsum":
                 return self._einsum(func, args, kwargs)
+            if name in RECURRENT:
+                return self._recurrent(name, args, kwargs)
             if name in HIDDEN:
                 return self._analog(func, name, args, kwargs)
         output = func(*args, **kwargs)
@@ -192,13 +196,29 @@ class Session(TorchFunctionMode):
     def _synapse(
         self, func: Any, name: str, rule: SynapseRule, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        place = self.place(name)
+        place, self._next_place = self._next_place or self.place(name), None
         bound, rest = self.coded(place, rule, args, kwargs)
         output = func(*bound, **rest)
         self.synapse_done(place, name, [args, kwargs], lambda: int(rule.macs(bound, output)))
         self.done("", (args, kwargs), output)
         axis = dict(rule.channels).get(0)
         return output if axis is None else self.corrected(place, output, axis)
+
+    def _recurrent(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Unrolled: every product of one layer and direction is one place, whatever the number of steps."""
+        if kwargs:
+            raise UnsupportedError(
+                f"layer {self.path!r}: {name} must be called with its arguments by position, got "
+                f"{sorted(kwargs)} by keyword; use torch.nn's module."
+            )
+        base = self.place(name)
+
+        def linear(label: str, x: Tensor, weight: Tensor, bias: Any) -> Tensor:
+            self._next_place = f"{base}_{label}"
+            return nn.functional.linear(x, weight, bias)
+
+        with self:
+            return unrolled(name, linear, args)
 
     def _normalization(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         place = self.place(NORMALIZATION)
