@@ -157,7 +157,7 @@ def compare(net: nn.Module, x: Tensor, repeats: bool, tolerance: Callable[[Any],
         flips += int((decode_output(serial_nodes[name][1], steps) != values).sum())
         codes += values.numel()
         flipped = decode_output(forced_nodes[name][1], steps) != values
-        theta = node.threshold
+        theta = node.threshold.to(membrane.dtype)
         lsb = theta.reshape(-1, *[1] * (membrane.ndim - 3 if theta.ndim else 0)) / node.params.weight_sum
         scaled = membrane.abs() / lsb + node.params.half
         distance = (scaled - scaled.round()).abs() * lsb

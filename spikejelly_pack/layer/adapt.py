@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from .balance import Delay, balance
 from .dataflow import Finding, Kind, edge_kinds, findings
 from .handlers import Outcome, Site, handler_of, unknown_module
+from .join_windows import join_windows
 from .max_pool import SpikePackMaxPool2d
 from .members import form_modules, is_node, nodes_of, shared_code
 from .readout import WeightedReadout
@@ -81,7 +82,8 @@ def adapt(net: nn.Module, example_input: Tensor | tuple[Tensor, ...] | None = No
     Affine layers commute with the charge. Max-pooling of spikes, products of two spike trains (attention,
     SEW's AND and IAND), activations, attention over time and a readout by ``.mean(0)`` do not; each known
     one is replaced. Parameters and ``state_dict`` keys stay. Call it after building and loading; calling it
-    again changes nothing.
+    again changes nothing. Nodes of different windows all get the longest, and the weights behind the others
+    absorb what their output loses by it.
 
     Args:
         net: Network of SpikePack nodes.
@@ -93,15 +95,16 @@ def adapt(net: nn.Module, example_input: Tensor | tuple[Tensor, ...] | None = No
         What was replaced and what was not.
 
     Raises:
-        UnsupportedError: ``net`` has no SpikePackNode, or nodes of different window or tau.
+        UnsupportedError: ``net`` has no SpikePackNode, nodes of different tau, or nodes of different windows
+            where no weight can absorb the difference.
     """
     _load_handlers()
+    replaced = _joined(net, example_input)
     code = shared_code(net, "adapt")
     first = next(iter(nodes_of(net).values()))
     _set_windows(net, code.time_steps)
     graph, _ = trace(net, example_input)
     kinds = _input_kinds(graph, net) if graph is not None else {}
-    replaced: list[Replacement] = []
     named: list[Finding] = []
     training: list[Finding] = []
     for site in _sites(net, Site("", net, None, code, first.form, first.step_mode, None), kinds):
@@ -114,6 +117,15 @@ def adapt(net: nn.Module, example_input: Tensor | tuple[Tensor, ...] | None = No
         named.extend(findings(graph, net, edge_kinds(graph, net), WeightedReadout))
     latency, delays, single_step = balance(net)
     return AdaptReport(tuple(replaced), tuple(named), tuple(training), error, latency, delays, single_step)
+
+
+def _joined(net: nn.Module, example_input: Tensor | tuple[Tensor, ...] | None) -> list[Replacement]:
+    """Layers whose weights absorb that all codes now share one window."""
+    reason = (
+        "codes of fewer time steps are right-aligned in the longest window: its weight absorbs the factor"
+    )
+    types = {name: type(net.get_submodule(name)).__name__ for name in join_windows(net, example_input)}
+    return [Replacement(name, kind, kind, reason) for name, kind in types.items()]
 
 
 def _set_windows(net: nn.Module, window: int) -> None:

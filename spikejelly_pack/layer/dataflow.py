@@ -17,7 +17,7 @@ from torch.fx.node import map_arg
 from .max_pool import SpikePackMaxPool2d
 from .members import is_node
 
-__all__ = ["Finding", "Kind", "edge_kinds", "findings", "operation_name"]
+__all__ = ["QUESTIONS", "VIEWS", "Finding", "Kind", "edge_kinds", "findings", "operation_name"]
 
 
 class Kind(IntEnum):
@@ -46,7 +46,7 @@ class Finding:
 
 
 # Rearrange or select without mixing: the digits of a spike train stay digits.
-_VIEWS = frozenset(
+VIEWS = frozenset(
     {
         "reshape",
         "view",
@@ -125,7 +125,7 @@ _PRODUCTS = frozenset(
     }
 )
 _QUOTIENTS = frozenset({"truediv", "div", "itruediv", "divide"})
-_QUESTIONS = frozenset(
+QUESTIONS = frozenset(
     {
         "getattr",
         "size",
@@ -187,10 +187,10 @@ def _module_kind(node: fx.Node, inputs: list[Kind], net: nn.Module) -> Kind:
 
 def _operation_kind(node: fx.Node, inputs: list[Kind], _net: nn.Module) -> Kind:
     name = operation_name(node)
-    if name in _QUESTIONS:
+    if name in QUESTIONS:
         return Kind.CONSTANT
     widest = max(inputs, default=Kind.CONSTANT)
-    return widest if name in _VIEWS or widest is Kind.CONSTANT else Kind.CURRENT
+    return widest if name in VIEWS or widest is Kind.CONSTANT else Kind.CURRENT
 
 
 _RULES: dict[str, Callable[[fx.Node, list[Kind], nn.Module], Kind]] = {
@@ -226,7 +226,7 @@ def findings(
 def _judge(node: fx.Node, place: str, kinds: dict[fx.Node, Kind], time_axis: bool) -> Iterator[Finding]:
     name = operation_name(node)
     trains = [kind for kind in _inputs(node, kinds) if kind is not Kind.CONSTANT]
-    if not trains or name in _QUESTIONS or name in _VIEWS:
+    if not trains or name in QUESTIONS or name in VIEWS:
         return
     if name in ("mean", "sum") and time_axis and 0 in _axes(node):
         yield Finding(

@@ -68,8 +68,8 @@ def shared_code(net: nn.Module, owner: str) -> NeuronParameters:
     codes = {(node.window, node.params.tau) for node in nodes.values()}
     if len(codes) > 1:
         raise UnsupportedError(
-            f"{owner}: all nodes must share window and tau, got {sorted(codes)}; build them alike, codes of "
-            "fewer time_steps with the window of the longest."
+            f"{owner}: all nodes must share window and tau, got {sorted(codes)}; adapt(net) gives "
+            "all the longest window, and build them with one tau."
         )
     window, tau = codes.pop()
     return NeuronParameters(time_steps=window, tau=tau)

@@ -73,8 +73,8 @@ def _check_one_window(net: nn.Module, nodes: dict[str, SpikePackNode]) -> None:
         (long, most), (short, least) = max(windows.items(), key=_second), min(windows.items(), key=_second)
         raise UnsupportedError(
             f"set_form: nodes must share one window and tau in serial form, got {_told(most)} at {long!r} "
-            f"and {_told(least)} at {short!r}; build all with window={longest} (a converted network has it; "
-            "consumers absorb the nodes' window_gain) and one tau."
+            f"and {_told(least)} at {short!r}; call adapt(net), which gives all the longest and "
+            f"scales the weights behind the others, or build them with window={longest}, and with one tau."
         )
     for name, module in net.named_modules():
         steps = getattr(module, "time_steps", longest)

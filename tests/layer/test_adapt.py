@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -244,6 +245,76 @@ def test_errors() -> None:
         UnsupportedError, match=r"latency: net must be traceable by torch\.fx, got Untraceable"
     ):
         latency(Untraceable())
+
+
+class Joins(nn.Module):
+    """A node of 2 digits and one of 4, read by something."""
+
+    def __init__(self, join: Callable[[nn.Module, Tensor, Tensor], Tensor], **modules: nn.Module) -> None:
+        super().__init__()
+        self.short, self.long, self.join = SpikePackNode(2), SpikePackNode(4), join
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.join(self, self.short(x), self.long(x))
+
+
+CANNOT = {
+    "the output": lambda _net, a, _b: a,
+    "adds values of different scale": lambda net, a, b: net.fc(a + b),
+    "is BatchNorm1d": lambda net, a, b: net.fc(net.norm(a)) + net.fc(b),
+    "is SpikePackNode": lambda net, a, _b: net.fc(net.long(a)),
+    "is called on codes of different time steps": lambda net, a, b: net.fc(a) + net.fc(b),
+    "is matmul": lambda net, a, b: net.fc(torch.matmul(a, b)),
+    "is linear": lambda net, a, b: torch.nn.functional.linear(a, net.fc.weight) + net.fc(b),
+    "computes its weight": lambda net, a, b: net.made(a) + net.fc(b),
+    "along another axis than the channels": lambda net, a, b: net.fc(torch.cat([a, b], dim=0)),
+    "whose channels are not known": lambda net, a, b: net.fc(torch.cat([a, b], dim=1)),
+}
+
+
+@pytest.mark.parametrize("why", CANNOT)
+def test_windows_that_no_weight_can_join(why: str) -> None:
+    """Refused in one sentence that names the consumer; nothing has changed."""
+    made = nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))
+    net = Joins(CANNOT[why], fc=layer.Linear(2, 2), norm=layer.BatchNorm1d(2), made=made)
+    before = copy.deepcopy(net.state_dict())
+    with pytest.raises(UnsupportedError, match=f"{why}; put a synapse in between, or .* window=4") as caught:
+        adapt(net)
+    assert "\n" not in str(caught.value)
+    assert [net.short.window, net.long.window] == [2, 4]
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_tied_weights_absorb_once_or_not_at_all() -> None:
+    def join(net: Any, a: Tensor, b: Tensor) -> Tensor:
+        return net.one(a) + net.two(a) + net.three(b)
+
+    net = Joins(join, one=layer.Linear(2, 2), two=layer.Linear(2, 2), three=layer.Linear(2, 2)).double()
+    net.two.weight = net.one.weight
+    weight, other = net.one.weight.detach().clone(), net.three.weight.detach().clone()
+    report = adapt(net)
+    assert {entry.name for entry in report.replaced} == {"one", "two"}
+    assert net.one.weight is net.two.weight
+    assert torch.equal(net.one.weight, weight * 5)  # 15 / 3
+    assert torch.equal(net.three.weight, other)
+    net = Joins(join, one=layer.Linear(2, 2), two=layer.Linear(2, 2), three=layer.Linear(2, 2))
+    net.three.weight = net.one.weight
+    with pytest.raises(
+        UnsupportedError, match="a weight that absorbs a window_gain must read codes of one T, got"
+    ):
+        adapt(net)
+    assert net.short.window == 2
+
+
+def test_functions_that_do_not_trace_keep_their_windows() -> None:
+    net = nn.Sequential(SpikePackNode(2), Untraceable())
+    with pytest.raises(
+        UnsupportedError, match=r"give nodes of windows \[2, 3\] one window, got Sequential: Tr"
+    ):
+        adapt(nn.Sequential(net, SpikePackNode(3)))
 
 
 def test_layers_and_delays_follow_the_nodes_to_another_window() -> None:

@@ -126,6 +126,40 @@ def test_three_forms_agree_where_time_steps_differ(
     check(forms, Net(kinds, mixed(seed, window)), x, window, generator, tolerance, kinds)
 
 
+ABSORBED = ["node", "concat", "avg", "max", "max-of-current"]
+
+
+@settings(max_examples=30)
+@given(
+    st.lists(st.sampled_from(ABSORBED), max_size=3),
+    st.sampled_from([2, 3, 5, 8]),
+    st.integers(0, 2**31),
+)
+def test_adapt_joins_windows(
+    forms: ModuleType, tolerance: Any, kinds: list[str], longest: int, seed: int
+) -> None:
+    """Nodes with windows of their own: the weights behind them absorb the longest, the function stays."""
+    generator = torch.Generator().manual_seed(seed)
+    kinds = ["node", *kinds]
+    net = Net(kinds, mixed(seed, longest)).double().eval()
+    for node in forms.nodes(net).values():
+        node.window = None
+    longest = max(node.window for node in forms.nodes(net).values())
+    functional.set_step_mode(net, "m")
+    forms.randomise(net, generator)
+    x = torch.rand(2, 1, CHANNELS, 4, 4, dtype=torch.float64, generator=generator) * 2 - 0.5
+    before = set_form(net, "packed")(x)
+    keys = list(net.state_dict())
+    report = adapt(net)
+    torch.testing.assert_close(set_form(net, "packed")(x), before, rtol=0, atol=1e-12)
+    assert list(net.state_dict()) == keys
+    assert {node.window for node in forms.nodes(net).values()} == {longest}
+    scaled = [entry.name for entry in report.replaced if entry.after == entry.before]
+    shorter = [node for node in forms.nodes(net).values() if node.time_steps < longest]
+    assert bool(scaled) == bool(shorter)
+    check(forms, net, x, longest, None, tolerance, kinds)
+
+
 @settings(max_examples=10)
 @given(
     st.lists(st.sampled_from(KINDS), min_size=1, max_size=3),
@@ -156,14 +190,15 @@ def check(
     net: Net,
     x: Tensor,
     window: int,
-    generator: torch.Generator,
+    generator: torch.Generator | None,
     tolerance: Any,
     kinds: list[str],
 ) -> None:
     """Codes in packed and serial multi-step form, the output in all three, the latency by hand."""
     net.double().eval()
     functional.set_step_mode(net, "m")
-    forms.randomise(net, generator)
+    if generator is not None:
+        forms.randomise(net, generator)
     report = adapt(net)
     assert report.exact
     result = forms.compare(net, x, False, tolerance)

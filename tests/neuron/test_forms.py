@@ -162,7 +162,7 @@ def test_serial_form_needs_one_window_and_one_tau() -> None:
     told = (
         "share one window and tau in serial form, got window=4, tau=2.0 at '0' and window=3, tau=2.0 at '1.0'"
     )
-    with pytest.raises(UnsupportedError, match=f"{told}; build all with window=4 "):
+    with pytest.raises(UnsupportedError, match=f"{told}; call adapt"):
         set_form(net, "serial")
     assert {node.form for node in (net[0], net[1][0])} == {"packed"}
     net[1][0].window = 4
