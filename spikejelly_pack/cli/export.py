@@ -22,10 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="FILE.py:FUNCTION, package.module:FUNCTION (returns the trained module) or torchvision:NAME",
+        help="FILE.py:FUNCTION, package.module:FUNCTION (returns the trained module), torchvision:NAME, or a "
+        ".ckpt or .safetensors file of spikepack train",
     )
     parser.add_argument(
-        "--data", required=True, metavar="FILE", help="inputs [N, *] as .npy (calibration and golden samples)"
+        "--data",
+        required=True,
+        metavar="FILE",
+        help="inputs [N, *] as .npy (calibration and golden samples), or: digits (the embedded ones)",
     )
     parser.add_argument("--out", required=True, metavar="FILE", help="exchange file to write, e.g. net.spk")
     parser.add_argument(
@@ -50,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_data(path: str) -> Tensor:
-    """Inputs ``[N, *]`` as a float32 tensor from an ``.npy`` file (no pickle).
+    """Inputs ``[N, *]`` as a float32 tensor from an ``.npy`` file (no pickle), or the embedded digits.
 
     Raises:
         DtypeError: The file holds no numbers, or NaN.
@@ -58,6 +62,10 @@ def load_data(path: str) -> Tensor:
     """
     import torch
 
+    if path == "digits":
+        from ..data import digits
+
+        return digits().test_inputs
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -99,10 +107,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ..spec.atomic import check_writable
     from ..spec.bounds import accumulator_bounds
     from ..tasks.models import build_model
+    from ..train import load_network
 
     check_writable(args.out)
     data = load_data(args.data)
-    model = build_model(args.model)
+    trained = args.model.endswith((".ckpt", ".safetensors"))
+    model = load_network(args.model).one_window() if trained else build_model(args.model)
     if args.weights:
         _load_weights(model, args.weights)
     converted = not any(isinstance(module, SpikePackNode) for module in model.modules())

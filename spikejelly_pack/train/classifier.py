@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..functional import decode_output
 from ..layer import adapt
 from ..neuron import SpikePackNode, set_form
-from ..spec.errors import ParameterError, ShapeError
+from ..spec.errors import ParameterError, ShapeError, UnsupportedError
 from .neurons import NeuronFactory
 
 __all__ = ["Classifier"]
@@ -68,6 +68,28 @@ class Classifier(nn.Module):
         functional.reset_net(self.body)
         set_form(self.body, form)
         return self
+
+    def one_window(self) -> nn.Module:
+        """The body for one window ``[N, *]`` in packed form: what integer conversion and export take.
+
+        It is this network's own body, in step mode ``"s"`` from here on; a copy keeps both usable.
+
+        Raises:
+            UnsupportedError: Neurons have no codes, or inputs carry real time (a file holds one window).
+        """
+        if not self.is_spikepack:
+            raise UnsupportedError(
+                f"export: the neurons must be SpikePack's, got {self.config['neuron']['class_path']}; train the "
+                "network with spikejelly_pack.neuron.SpikePackNode."
+            )
+        if self.windowed:
+            raise UnsupportedError(
+                f"export: inputs must be one window [N, *], got the network {self.config.get('network')!r} whose "
+                "real time steps are windows that pass a membrane on; the exchange file has no such carry."
+            )
+        self.set_form("packed")
+        functional.set_step_mode(self.body, "s")
+        return self.body
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``[N, K]``.

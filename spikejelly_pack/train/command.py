@@ -144,7 +144,7 @@ def _fit(cli: TrainCLI, resume: str | None, last: Path) -> None:
         ):
             raise
         processes = getattr(trainer.strategy.launcher, "procs", [])
-        found = lost_process(processes, patience=5.0)
+        found = lost_process(processes, patience=5.0) if processes else None
         who = f"process {found[0]} of the run ended with code {found[1]}" if found else "a process was lost"
         for process in processes:
             process.kill()

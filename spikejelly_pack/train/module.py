@@ -43,7 +43,7 @@ class DirectTraining(LightningModule):
         teacher_weights: State dict of the teacher as safetensors.
         distillation: Share of the teacher in the loss, 0..1.
         temperature: Softens both distributions of the distillation.
-        compile: Compile the network with torch.compile.
+        compile: Backend of torch.compile for the network, ``inductor`` for example; None: not compiled.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class DirectTraining(LightningModule):
         teacher_weights: str | None = None,
         distillation: float = 0.5,
         temperature: float = 2.0,
-        compile: bool = False,  # noqa: A002 (the name users type)
+        compile: str | None = None,  # noqa: A002 (the name users type)
     ) -> None:
         super().__init__()
         _check(learning_rate=learning_rate, weight_decay=weight_decay, temperature=temperature)
@@ -78,7 +78,7 @@ class DirectTraining(LightningModule):
         # In a list: the teacher is no part of the state dict, and nobody trains or averages it.
         self.teacher: list[nn.Module] = [load_teacher(teacher, teacher_weights)] if teacher else []
         if compile:
-            self.network.compile()
+            self.network.compile(backend=compile)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``[N, K]``."""
@@ -110,9 +110,9 @@ class DirectTraining(LightningModule):
         if count is not None:
             self.log("train_firing_rate", count.rate, prog_bar=True)
             self._check_finite(float(loss.detach()))
-        self.log("train_loss", loss, prog_bar=True)
+        self.log("train_loss", loss, prog_bar=True, sync_dist=True)
         right = (logits.detach().argmax(1) == classes).float().mean()
-        self.log("train_accuracy", right, prog_bar=True, on_step=True, on_epoch=True)
+        self.log("train_accuracy", right, prog_bar=True, on_step=False, on_epoch=True, sync_dist=True)
         return loss
 
     def _check_finite(self, loss: float) -> None:

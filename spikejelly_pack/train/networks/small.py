@@ -14,11 +14,18 @@ class _Block(nn.Module):
     """Convolution, BatchNorm, neuron; with ``residual`` the block's input joins before the neuron."""
 
     def __init__(
-        self, inputs: int, outputs: int, neuron: NeuronFactory, *, stride: int = 1, residual: bool = False
+        self,
+        inputs: int,
+        outputs: int,
+        neuron: NeuronFactory,
+        *,
+        stride: int = 1,
+        residual: bool = False,
+        norm: bool = True,
     ) -> None:
         super().__init__()
-        self.conv = layer.Conv2d(inputs, outputs, 3, stride, 1, bias=False, step_mode="m")
-        self.norm = layer.BatchNorm2d(outputs, step_mode="m")
+        self.conv = layer.Conv2d(inputs, outputs, 3, stride, 1, bias=not norm, step_mode="m")
+        self.norm = layer.BatchNorm2d(outputs, step_mode="m") if norm else nn.Identity()
         self.node = neuron()
         self.residual = residual
 
@@ -30,7 +37,12 @@ class _Block(nn.Module):
 
 
 def digits_cnn(
-    neuron: NeuronFactory, width: int = 24, num_classes: int = 10, in_channels: int = 1, encode: bool = False
+    neuron: NeuronFactory,
+    width: int = 24,
+    num_classes: int = 10,
+    in_channels: int = 1,
+    encode: bool = False,
+    norm: bool = True,
 ) -> nn.Module:
     """Four convolutions, one skip connection, pooling, a linear head, for ``[S, N, 1, 8, 8]``.
 
@@ -41,13 +53,14 @@ def digits_cnn(
         in_channels: Channels of the input.
         encode: The input passes a neuron first, so that every synapse reads spikes (what the exchange file
             needs). Otherwise the first convolution reads pixels.
+        norm: BatchNorm after every convolution.
     """
     return nn.Sequential(
         *([neuron()] if encode else []),
-        _Block(in_channels, width, neuron),
-        _Block(width, width, neuron),
-        _Block(width, width, neuron, residual=True),
-        _Block(width, 2 * width, neuron, stride=2),
+        _Block(in_channels, width, neuron, norm=norm),
+        _Block(width, width, neuron, norm=norm),
+        _Block(width, width, neuron, residual=True, norm=norm),
+        _Block(width, 2 * width, neuron, stride=2, norm=norm),
         layer.AvgPool2d(4, step_mode="m"),
         layer.Flatten(step_mode="m"),
         layer.Linear(2 * width, num_classes, step_mode="m"),
