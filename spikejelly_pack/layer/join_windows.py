@@ -24,7 +24,7 @@ from .members import is_node, nodes_of
 from .synaptic_scale import ChannelConcat, SynapticScale
 from .trace import trace
 
-__all__ = ["join_windows", "scaled_weight"]
+__all__ = ["join_windows", "scaled_weight", "weight_of"]
 
 _SYNAPSES = (_ConvNd, nn.Linear, SynapticScale)
 _HOMOGENEOUS_MODULES = (

@@ -16,10 +16,11 @@ import torch
 from spikingjelly.activation_based import layer as sj
 from torch import Tensor, fx, nn
 
+from ..layer.join_windows import scaled_weight, weight_of
 from ..layer.synaptic_scale import ChannelConcat, SynapticScale
 from ..neuron import SpikePackNode
 from .graph import call_after, module_of
-from .signals import SYNAPSES, TRANSPOSED
+from .signals import SYNAPSES
 from .windows import share_window
 
 __all__ = ["absorb", "fold_amplitudes"]
@@ -101,14 +102,5 @@ def absorb(module: nn.Module, amplitude: Tensor) -> None:
 
     The weight becomes a parameter of its own: a layer tied to this one keeps its weight.
     """
-    weight = module.weight
-    assert isinstance(weight, Tensor)
-    scale = amplitude.to(weight)
-    if scale.dim():
-        if isinstance(module, TRANSPOSED):  # [in, out / groups, *]
-            scale = scale.view(-1, *[1] * (weight.dim() - 1))
-        else:  # [out, in / groups, *]: the rows of one group read one slice of the channels
-            groups = int(getattr(module, "groups", 1))
-            rows = scale.view(groups, 1, -1).expand(-1, weight.shape[0] // groups, -1)
-            scale = rows.reshape(weight.shape[0], -1, *[1] * (weight.dim() - 2))
-    module.weight = nn.Parameter(weight.detach() * scale, weight.requires_grad)
+    requires_grad = weight_of(module).requires_grad
+    module.weight = nn.Parameter(scaled_weight(module, amplitude), requires_grad)
