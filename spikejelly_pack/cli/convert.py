@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..spec.errors import ParameterError
 from ..spec.parameters import MAX_TIME_STEPS
+from .plan_option import add_plan_argument, chosen_plan, quantized_by
 
 if TYPE_CHECKING:
     from ..tasks.folders import Preprocessing, TaskData
     from ..tasks.models import Weights
 
-__all__ = ["HELP", "add_arguments", "add_data_arguments", "run"]
+__all__ = ["HELP", "add_arguments", "add_data_arguments", "preprocessing_options", "run"]
 
 HELP = "convert a trained network (torchvision's or your own) for classification, detection or segmentation"
 _TASKS = ("classification", "detection", "segmentation")
@@ -69,6 +70,7 @@ def _add_conversion_arguments(parser: argparse.ArgumentParser) -> None:
         "--time-steps", default="8", metavar="T",
         help="1..16, auto (under --error-bound), or FILE.json with T by node and '*' (default: 8)",
     )  # fmt: skip
+    add_plan_argument(parser)
     parser.add_argument(
         "--error-bound", type=float, metavar="E", help="relative error of the outputs, for --time-steps auto"
     )
@@ -106,10 +108,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     options = {**weights.options, **({} if args.classes is None else {"classes": args.classes})}
     source = build_model(args.model, options)
     load_weights(source, weights)
-    how = _preprocessing_options(args, weights)
+    plan = chosen_plan(args, source)
+    steps = steps if plan is None else plan.steps_by_name
+    how = preprocessing_options(args, weights)
     voc = task == "segmentation" and "_VOC_" in weights.source
     data = opened(args, task, how, voc, args.samples)
     network = _converted(args, source.to(device), data, steps, device)
+    if plan is not None:
+        quantized_by(plan, network)
     report = network.report
     about = _conversion(args, task, weights.source, options, how, voc)
     about.time_steps, about.route = report.time_steps, report.route
@@ -121,6 +127,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     result = {"file": args.out, "task": task, "time_steps": report.time_steps, "samples": data.samples}
     result |= {"coverage": report.coverage, "nodes": len(report.layers), "analog": report.analog}
     result |= {"route": report.route, "output_error": report.output_error}
+    if plan is not None:
+        result |= {"plan": args.plan, "weight_bits": plan.weight_bits}
     if args.plots:
         from ..tasks.plots import write_plots
 
@@ -234,11 +242,11 @@ def chosen_device(name: str) -> Any:
     return device
 
 
-def _preprocessing_options(args: argparse.Namespace, weights: Weights) -> dict[str, Any]:
+def preprocessing_options(args: argparse.Namespace, weights: Weights | None) -> dict[str, Any]:
     """What the command line says, else the weights' own."""
     given = {"size": args.size, "mean": args.mean, "std": args.std, "channels": args.channels}
     given = {name: value for name, value in given.items() if value is not None}
-    if weights.enum is not None and not given:
+    if weights is not None and weights.enum is not None and not given:
         return {"weights": weights.source}
     return given
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spikejelly_pack.bit_budget.plan.allocate import Layer, Problem, allocate, smallest_cost
+from spikejelly_pack.bit_budget.plan.allocate import Layer, Near, Problem, allocate, smallest_cost
 from spikejelly_pack.spec.errors import ParameterError
 
 
@@ -68,6 +68,26 @@ def test_no_choice_is_better(
     assert found.cost == costs[found.steps, found.widths] <= budget
     assert abs(found.loss - loss_by_hand(problem, found.steps, found.widths)) < 1e-9
     assert abs(found.loss - best) < 1e-6
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 10_000), changes=st.integers(0, 4), share=st.floats(0.0, 1.0))
+def test_no_neighbour_is_better(seed: int, changes: int, share: float) -> None:
+    """With few changes allowed from a choice that fits the budget."""
+    problem = problem_of(seed, 2, 2, 3, 2)
+    costs = {choice: cost_by_hand(problem, *choice) for choice in all_choices(problem)}
+    least, most = min(costs.values()), max(costs.values())
+    budget = least + share * (most - least)
+    start = next(choice for choice, cost in costs.items() if cost <= budget)
+    found = allocate(problem, budget, near=Near(*start, changes))
+
+    def moved(choice: Any) -> int:
+        flat = [*zip(choice[0], start[0], strict=True), *zip(choice[1], start[1], strict=True)]
+        return sum(a != b for a, b in flat)
+
+    allowed = [c for c, cost in costs.items() if cost <= budget and moved(c) <= changes]
+    assert moved((found.steps, found.widths)) <= changes
+    assert abs(found.loss - min(loss_by_hand(problem, *choice) for choice in allowed)) < 1e-6
 
 
 def test_costs_of_any_size() -> None:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from ...spec.errors import ParameterError, RunError
 
-__all__ = ["Allocation", "Layer", "Near", "Problem", "allocate", "smallest_cost"]
+__all__ = ["Allocation", "Layer", "Near", "Problem", "allocate", "check_budget", "smallest_cost"]
 
 FloatArray = npt.NDArray[np.float64]
 _SLACK = 1e-6  # feasibility tolerance of the solver, relative to the budget
@@ -107,6 +107,16 @@ def smallest_cost(problem: Problem) -> float:
     return total + math.fsum(float(layer.cost.min()) for layer in problem.layers if layer.group is None)
 
 
+def check_budget(problem: Problem, budget: float, owner: str = "budget plan") -> None:
+    """Raise :class:`ParameterError` where no choice is as cheap as ``budget``; it says the smallest."""
+    least = smallest_cost(problem)
+    if not math.isfinite(budget) or budget < least:
+        raise ParameterError(
+            f"{owner}: the budget must be at least {least:.6g}, what the cheapest choice on offer costs, got "
+            f"{budget:.6g}; raise it, or offer fewer time steps and weight bits."
+        )
+
+
 def allocate(
     problem: Problem, budget: float, *, near: Near | None = None, owner: str = "budget plan"
 ) -> Allocation:
@@ -123,12 +133,7 @@ def allocate(
         ParameterError: No choice is that cheap; the message says the smallest reachable.
         RunError: The solver gave up.
     """
-    least = smallest_cost(problem)
-    if not math.isfinite(budget) or budget < least:
-        raise ParameterError(
-            f"{owner}: the budget must be at least {least:.6g}, what the cheapest choice on offer costs, got "
-            f"{budget:.6g}; raise it, or offer fewer time steps and weight bits."
-        )
+    check_budget(problem, budget, owner)
     index = _Index(problem)
     allowed, cost = budget, math.inf
     for _ in range(_ATTEMPTS):

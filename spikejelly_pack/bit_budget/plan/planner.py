@@ -20,7 +20,7 @@ from .apply import apply_plan
 from .bank import Bank, build_bank, is_spiking, retimed
 from .losses import DIVERGENCE, LOSSES, agreement
 from .plan_file import BudgetPlan, fingerprint
-from .resources import RESOURCES, SACE
+from .resources import RESOURCES, SACE, Resource
 from .search import Found, Search, Uniform
 from .structure import structure_of
 from .trial import Measured, Trial
@@ -52,6 +52,7 @@ class Planner:
         steps: Values of T on offer, 1..16.
         bits: Weight widths on offer, 1..16.
         resource: ``"sace"``, ``"memory"`` or ``"energy"``.
+        measure_by: What the resource costs, where it is not the default (another energy table).
         loss: ``"divergence"`` for classes on axis 1, ``"error"`` for other outputs.
         route: As in :func:`.convert`.
         name: Of the model, for the plan.
@@ -72,6 +73,7 @@ class Planner:
         steps: Sequence[int] = STEPS,
         bits: Sequence[int] = BITS,
         resource: str = SACE,
+        measure_by: Resource | None = None,
         loss: str = DIVERGENCE,
         route: str = "auto",
         name: str | None = None,
@@ -97,7 +99,7 @@ class Planner:
         self._held = None if held_out is None else Measured(model, _batches(held_out), _run, LOSSES[loss])
         self.trial = Trial(self.bank, self.structure, self.steps, self.bits)
         self.search = Search(
-            self.trial, self.structure, self._measured, RESOURCES[resource], progress=progress
+            self.trial, self.structure, self._measured, measure_by or RESOURCES[resource], progress=progress
         )
         self._found: dict[float, Found] = {}
 
@@ -124,8 +126,9 @@ class Planner:
         Raises:
             ParameterError: The budget is not reachable; the message says the smallest that is.
         """
+        found = self.find(budget)
         uniform = self.uniform(budget)
-        plan = self._as_plan(self.find(budget), budget, uniform)
+        plan = self._as_plan(found, budget, uniform)
         checked = self._checked(plan)
         if uniform is not None and plan.route != "spiking":
             plan, checked = self._not_worse(plan, checked, uniform, budget)

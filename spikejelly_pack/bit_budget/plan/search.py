@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from .allocate import Near, Problem, allocate, smallest_cost
+from .allocate import Near, Problem, allocate, check_budget, smallest_cost
 from .resources import Resource, problem_of
 from .sensitivity import Tables, sensitivities
 from .structure import Structure
@@ -113,6 +113,7 @@ class Search:
         Raises:
             ParameterError: There is none; the message says the smallest reachable.
         """
+        check_budget(self._costs, budget, self.owner)
         precise = self.same(_largest(self.trial.steps), _largest(self.trial.bits))
         uniform = [self._best_uniform(budget * factor) for factor in (1.0, *_ABOVE)]
         starts = dict.fromkeys([precise, *(found.choice for found in uniform if found is not None)])

@@ -1,0 +1,58 @@
+"""The option ``--plan`` of the commands that apply a budget plan."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from ..spec.errors import ParameterError
+
+if TYPE_CHECKING:
+    from ..bit_budget.plan import BudgetPlan
+
+__all__ = ["add_plan_argument", "chosen_plan", "quantized_by"]
+
+
+def add_plan_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--plan``."""
+    parser.add_argument(
+        "--plan", metavar="FILE",
+        help="time steps, weight bits and route of a plan by spikepack budget plan; replaces --time-steps",
+    )  # fmt: skip
+
+
+def chosen_plan(args: argparse.Namespace, source: Any) -> BudgetPlan | None:
+    """The plan, if one is asked for; the options of the conversion become those it was made with.
+
+    Raises:
+        ExchangeFileError: The file is no plan.
+        ParameterError: It was made for another network, or an option contradicts it.
+    """
+    if args.plan is None:
+        return None
+    from ..bit_budget.plan import read_plan
+
+    plan = read_plan(args.plan)
+    plan.check_source(source, f"--plan {args.plan}")
+    if args.sweep or args.error_bound is not None or args.time_steps == "auto":
+        raise ParameterError(
+            "--plan must come without --sweep, --error-bound and --time-steps auto, got one of them: the "
+            "plan has chosen; leave it out."
+        )
+    if plan.route == "spiking":
+        raise ParameterError(
+            f"--plan {args.plan}: must be made for a network to convert, got one for a network of spiking "
+            "nodes; apply it by apply_plan."
+        )
+    args.route = plan.route
+    for name in ("calibrator", "channel_wise"):
+        setattr(args, name, plan.conversion.get(name, getattr(args, name)))
+    return plan
+
+
+def quantized_by(plan: BudgetPlan, network: Any) -> Any:
+    """The network with the plan's weights as plain values; its bits are noted in the result."""
+    from ..bit_budget.plan import apply_plan
+    from ..bit_budget.quantize import bake_weights
+
+    return bake_weights(apply_plan(network, plan))
