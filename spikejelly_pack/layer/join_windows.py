@@ -220,6 +220,7 @@ def join_windows(net: nn.Module, example: Tensor | tuple[Tensor, ...] | None = N
 @torch.no_grad()
 def _scale(module: nn.Module, factor: Tensor) -> None:
     if isinstance(module, SynapticScale):
-        module.scale = module.scale * factor.to(module.scale)
+        # float64: the factor is no float32 number, and the values it scales may be float64 ones
+        module.scale = module.scale.double() * factor.to(module.scale.device)
     else:
         weight_of(module).copy_(scaled_weight(module, factor))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import sys
 from pathlib import Path
@@ -276,3 +277,26 @@ def test_quantizers_of_different_bits_run_serially(
         if not fold:
             assert torch.equal(snn(x), net(x))
     check_forms(forms, snn, x.unflatten(0, (3, 2)), tolerance)
+
+
+def test_another_t_per_node_after_conversion(
+    forms: ModuleType, name: str, make: Any, convert: Any, images: Tensor, tolerance: Any
+) -> None:
+    """As planners change T: every node in a window of its own, packed; adapt makes it one window again."""
+    snn = convert(make(name), images[:16], time_steps=6)
+    choices = [4, 6, 2, 3]
+    for index, entry in enumerate(snn.report.layers):
+        node = snn.get_submodule(entry.path)
+        node.params = dataclasses.replace(node.params, time_steps=choices[index % 4], window=None)
+    x = images[:6].unflatten(0, (3, 2))
+    with torch.no_grad():
+        before = snn(images)
+        report = adapt(snn)
+        after = snn(images)
+    for one, other in zip(*((t,) if isinstance(t, Tensor) else t for t in (after, before)), strict=True):
+        bound = tolerance(torch.float64).between(10_000, 10 * float(other.abs().max()))
+        assert float((one - other).abs().max()) <= bound
+    assert report.exact
+    assert any(entry.before == entry.after for entry in report.replaced)
+    snn.report.time_steps = max(steps_of(snn))
+    check_forms(forms, snn, x, tolerance)
