@@ -75,6 +75,9 @@ class BitBudgetCounter(BaseCounter):
     def _clear(self) -> None:
         self.book = Ledger()
         self.watch = Watch(self.book, self.extra_sources)
+        self._clear_counts()
+
+    def _clear_counts(self) -> None:
         self._rows: dict[Any, Row] = {}
         self.elementwise: dict[str, int] = {}
         self.inside: dict[str, int] = {}
@@ -90,6 +93,12 @@ class BitBudgetCounter(BaseCounter):
         super().reset()
         self.watch.close()
         self._clear()
+
+    def restart(self) -> None:
+        """Begin counting anew, but keep what is known about the tensors that states hold."""
+        super().reset()
+        self.watch.spikes.clear()
+        self._clear_counts()
 
     def declare(self, x: Tensor, bits: int = 32, *, spikes: bool = False, signed: bool = False) -> Tensor:
         """Say what an input is: analog values of ``bits`` bits, or spikes of one digit (0 and 1).

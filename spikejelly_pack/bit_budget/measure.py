@@ -109,12 +109,13 @@ def _run(
     unsupported: dict[str, int] = {}
     try:
         with torch.no_grad():
-            for _ in range(warm_up):
-                net(*inputs)
             for item in inputs:
                 if isinstance(item, Tensor) and item.is_floating_point():
                     counter.declare(item, about[0], spikes=about[1])
             with DispatchCounterMode([counter]) as mode:
+                for _ in range(warm_up):
+                    net(*inputs)
+                counter.restart()
                 for _ in range(steps):
                     net(*inputs)
                 unsupported = mode.get_unsupported(counter)

@@ -22,7 +22,7 @@ QUERIES = (
     "size", "dim", "numel", "item", "_local_scalar_dense", "is_same_size", "equal", "allclose",
     "is_nonzero", "is_floating_point", "stride", "storage_offset", "data_ptr", "is_contiguous",
     "__len__", "record_stream", "argmax", "argmin", "isnan", "any", "all", "count_nonzero", "nonzero",
-    "argsort", "lift_fresh", "_assert_async", "is_complex", "ndimension", "type", "get_device",
+    "argsort", "_assert_async", "is_complex", "ndimension", "type", "get_device",
     "sym_size", "_has_compatible_shallow_copy_type",
 )  # fmt: skip
 
@@ -88,7 +88,7 @@ CREATORS = (
     "empty", "empty_like", "empty_strided", "zeros", "zeros_like", "ones", "ones_like", "full",
     "full_like", "new_zeros", "new_ones", "new_full", "new_empty", "new_empty_strided", "arange",
     "linspace", "eye", "zero", "fill", "scalar_tensor", "tensor", "_efficientzerotensor",
-    "hann_window", "new_tensor",
+    "hann_window", "new_tensor", "lift_fresh", "lift_fresh_copy",
 )  # fmt: skip
 
 #: Fake quantization.
@@ -101,7 +101,7 @@ QUANTIZERS = (
 
 #: Functions of values: normalisations, non-linearities, random numbers, comparisons.
 SOMAS = (
-    "softmax", "_softmax", "log_softmax", "_log_softmax", "layer_norm", "native_layer_norm",
+    "softmax", "_softmax", "_safe_softmax", "log_softmax", "_log_softmax", "layer_norm", "native_layer_norm",
     "group_norm", "native_group_norm", "instance_norm", "rms_norm", "_fused_rms_norm", "gelu", "silu",
     "sigmoid", "tanh", "hardswish", "hardsigmoid", "leaky_relu", "elu", "selu", "prelu",
     "_prelu_kernel", "softplus", "mish", "exp", "log", "sqrt", "rsqrt", "pow", "abs", "floor", "round",

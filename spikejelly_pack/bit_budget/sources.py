@@ -105,7 +105,7 @@ def _codes(output: Tensor, node: Any) -> Tensor | None:
     if node.scale_output:
         values = values / _amplitude(node, output).double()
     if params.tau == 2.0:
-        share = values.abs() * params.weight_sum
+        share = values.abs() * params.window_code.weight_sum
         codes = share.round()
         close = (share - codes).abs() <= 0.01
     else:
@@ -125,7 +125,9 @@ def _nearest_codes(values: Tensor, params: Any) -> tuple[Tensor, Tensor]:
     """Codes of base tau by value; of equal values the lexicographically largest code, which firing gives."""
     codes = torch.arange(1 << params.time_steps)
     digits = (codes.unsqueeze(1) >> torch.arange(params.time_steps - 1, -1, -1)) & 1
-    table = (digits * torch.tensor(params.weights, dtype=torch.float64)).sum(1) / params.weight_sum
+    table = (digits * torch.tensor(params.weights, dtype=torch.float64)).sum(
+        1
+    ) / params.window_code.weight_sum
     order = torch.argsort(table, stable=True)
     table, codes = table[order].to(values.device), codes[order].to(values.device)
     after = torch.searchsorted(table, values + 1e-6, right=True).clamp(1, len(table)) - 1
