@@ -20,7 +20,7 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from ..spec.atomic import check_writable
+from ..spec.atomic import check_writable, write_text
 from ..spec.errors import ParameterError, RunError, SpikePackError
 from .files import AtomicCheckpoints
 from .loop import materialize
@@ -58,7 +58,10 @@ class TrainCLI(LightningCLI):
             )
         out = Path(options["out"])
         given = self.config_init["trainer"].get("callbacks") or []
-        kwargs["callbacks"] = [*given, *_callbacks(out, options["ema"], options["patience"])]
+        own = _callbacks(out, options["ema"], options["patience"])
+        if self.config["trainer"].get("fast_dev_run"):
+            own = []  # a smoke test leaves no files
+        kwargs["callbacks"] = [*given, *own]
         kwargs["plugins"] = [AtomicCheckpoints()]
         if self.config["trainer"].get("logger") in (None, True):
             kwargs["logger"] = [TensorBoardLogger(out, "tensorboard"), CSVLogger(out, "csv")]
@@ -73,15 +76,16 @@ def _callbacks(out: Path, ema: float | None, patience: int | None) -> list[Any]:
             f"--patience must be at least 1 epoch, got {patience}; raise it or leave it out."
         )
     monitored: dict[str, Any] = {"monitor": "val_accuracy", "mode": "max"}
-    checkpoints = ModelCheckpoint(
-        out / "checkpoints", "best", save_last=True, enable_version_counter=False, **monitored
-    )
+    folder = out / "checkpoints"
+    best = ModelCheckpoint(folder, "best", enable_version_counter=False, **monitored)
+    # Lightning's own save_last follows the best one only; resuming needs the end of every epoch.
+    last = ModelCheckpoint(folder, "last", enable_version_counter=False)
     found: list[Any] = [LearningRateMonitor("step")]
     if ema is not None:
         found.append(EMAWeightAveraging(decay=ema))
     if patience is not None:
         found.append(EarlyStopping(patience=patience, **monitored))
-    return [*found, checkpoints]
+    return [*found, best, last]
 
 
 def train(arguments: Sequence[str]) -> dict[str, Any]:
@@ -100,6 +104,8 @@ def train(arguments: Sequence[str]) -> dict[str, Any]:
         _check_resume(model, resume)
     last = out / "checkpoints" / "last.ckpt"
     watch_with(lambda rank, code: _lost(f"process {rank} of the run ended with code {code}", last))
+    if cli.trainer.is_global_zero:
+        write_text(out / "config.yaml", cli.parser.dump(cli.config, skip_none=False))
     with _quiet():
         _fit(cli, resume, last)
         return _finish(cli, out)
@@ -114,7 +120,7 @@ def _parse(arguments: list[str]) -> TrainCLI:
             run=False,
             args=named(arguments),
             seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},
+            save_config_callback=None,
             parser_kwargs={"exit_on_error": False, "prog": "spikepack train"},
             trainer_defaults={"deterministic": True, "enable_model_summary": False},
             auto_configure_optimizers=False,
@@ -179,7 +185,7 @@ def _finish(cli: TrainCLI, out: Path) -> dict[str, Any]:
         "metrics": found | {name: float(value) for name, value in tested.items()},
         "files": {
             "best": best,
-            "last": getattr(checkpoint, "last_model_path", ""),
+            "last": str(out / "checkpoints" / "last.ckpt"),
             "network": str(out / "network.safetensors"),
             "config": str(out / "config.yaml"),
         },

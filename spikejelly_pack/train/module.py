@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
+from ..bit_budget.plan import read_plan
 from ..spec.errors import ParameterError, RunError
 from .firing import count_spikes
 from .loop import cosine_factor, decay_groups
 from .networks import build_network
 from .neurons import SPIKEPACK
+from .planned import planned
 from .saved import CHECKPOINT_KEY, describe
 from .seeds import derived_seed
 from .teacher import load_teacher
@@ -44,6 +46,8 @@ class DirectTraining(LightningModule):
         distillation: Share of the teacher in the loss, 0..1.
         temperature: Softens both distributions of the distillation.
         compile: Backend of torch.compile for the network, ``inductor`` for example; None: not compiled.
+        plan: Plan that ``spikepack budget plan`` made for this network: time steps per node, weight bits per
+            layer.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class DirectTraining(LightningModule):
         distillation: float = 0.5,
         temperature: float = 2.0,
         compile: str | None = None,  # noqa: A002 (the name users type)
+        plan: str | None = None,
     ) -> None:
         super().__init__()
         _check(learning_rate=learning_rate, weight_decay=weight_decay, temperature=temperature)
@@ -73,6 +78,8 @@ class DirectTraining(LightningModule):
             options=network_args,
             neuron_args=neuron_args,
         )
+        if plan:
+            planned(self.network, read_plan(plan))
         self.learning_rate, self.weight_decay, self.warmup = learning_rate, weight_decay, warmup
         self.label_smoothing, self.distillation, self.temperature = label_smoothing, distillation, temperature
         # In a list: the teacher is no part of the state dict, and nobody trains or averages it.

@@ -19,6 +19,7 @@ from ..spec.errors import OutputError, ParameterError
 from .classifier import Classifier
 from .networks import build_network
 from .neurons import NeuronFactory
+from .planned import plan_of, planned
 
 __all__ = ["CHECKPOINT_KEY", "load_network", "load_weights", "read_checkpoint", "rebuild", "save_network"]
 
@@ -146,7 +147,8 @@ def rebuild(config: Mapping[str, Any], path: str) -> Classifier:
         raise ParameterError(
             f"{path}: the network's description must be complete, got {type(error).__name__}: {error}."
         ) from None
-    return build_network(name, factory, options=options)
+    net = build_network(name, factory, options=options)
+    return planned(net, plan_of(config["plan"], path)) if config.get("plan") else net
 
 
 def _class_paths(value: Any) -> list[Any]:

@@ -67,7 +67,7 @@ def log_of() -> Callable[[Path, str], list[float]]:
 
     def read(out: Path, name: str) -> list[float]:
         found = []
-        for file in sorted(out.glob("csv/lightning_logs/version_*/metrics.csv")):
+        for file in sorted(out.glob("csv/version_*/metrics.csv")):
             with file.open(newline="") as lines:
                 found += [float(row[name]) for row in csv.DictReader(lines) if row.get(name)]
         return found
