@@ -83,6 +83,8 @@ class Array:
     @property
     def dense(self) -> bool:
         """Whether the elements fill their memory without gap or overlap, in any order of the axes."""
+        if self.size == 0:
+            return True
         expected = 1
         for stride, size in sorted(zip(self.strides, self.shape, strict=True)):
             if size != 1:
@@ -95,6 +97,8 @@ class Array:
         """Whether equal indices are equal places in memory, the first ``leading`` axes left aside."""
         if self.shape[leading:] != other.shape[leading:]:
             return False
+        if self.size == 0:
+            return True
         places = zip(self.shape[leading:], self.strides[leading:], other.strides[leading:], strict=True)
         return all(size == 1 or mine == theirs for size, mine, theirs in places)
 

@@ -19,7 +19,7 @@ SPK_INLINE void fire_group(const X* u, P* codes, Y* values, f32* start, const La
         Group<f32, V> starts;
 #pragma unroll
         for (int k = 0; k < V; ++k) {
-            const f32 v0 = carry_start<LEAK>(load(in.at[k]), a.leak, carry[k]);
+            const f32 v0 = carry_start<LEAK>(load(in.at[k]), a.leak, carry[k], w > 0u || a.carry_in);
             const f32 code = encode<C, SIGNED>(v0, lsb[k], a.half);
             starts.at[k] = v0;
             words.at[k] = code_word<P>(code);

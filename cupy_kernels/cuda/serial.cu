@@ -42,7 +42,7 @@ SPK_INLINE void serial_group(const X* x, X* spikes, P* codes, X* values, f32* st
         Group<f32, V> starts;
 #pragma unroll
         for (int k = 0; k < V; ++k) {
-            v0[k] = carry_start<LEAK>(v0[k], a.leak, carry[k]);
+            v0[k] = carry_start<LEAK>(v0[k], a.leak, carry[k], w > 0u || a.carry_in);
             code[k] = encode<C, SIGNED>(v0[k], least_significant<C>(theta[k]), a.half);
             starts.at[k] = v0[k];
             words.at[k] = code_word<P>(code[k]);

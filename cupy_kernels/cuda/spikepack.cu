@@ -60,8 +60,9 @@ template <class C, bool SIGNED> SPK_INLINE f32 emitted(f32 code, int t) {
 
 SPK_INLINE f32 residual(f32 start, f32 theta, f32 decoded) { return sub(start, mul(theta, decoded)); }
 
-template <int LEAK> SPK_INLINE f32 carry_start(f32 potential, f32 leak, f32 carry) {
-    return LEAK == INDEPENDENT ? potential : add(potential, mul(leak, carry));
+// Without anything carried the potential stays as it is: adding zero would turn -0 into +0.
+template <int LEAK> SPK_INLINE f32 carry_start(f32 potential, f32 leak, f32 carry, bool carried) {
+    return LEAK == INDEPENDENT || !carried ? potential : add(potential, mul(leak, carry));
 }
 
 // Before the clamp to [-theta, theta].

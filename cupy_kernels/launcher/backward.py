@@ -11,7 +11,7 @@ from ..execution import Queue
 from ..variants import C_TYPES, THREADS, Variant
 from .checks import Neuron, code_of, contiguous, leak_of, matching, optional, refuse_carry, required
 from .grid import addresses, blocks_for, group_size, index_type, neuron_numbers
-from .neuron import window_of
+from .neuron import serial_limit, window_of
 
 __all__ = ["fire_backward", "scratch_rows", "serial_backward"]
 
@@ -46,7 +46,8 @@ class _Job:
     @property
     def group(self) -> tuple[int, int]:
         rows = self.grad.size // self.n
-        return group_size((self.grad, self.start, self.out), self.n, rows, self.layout, self.theta)
+        limit = serial_limit(code_of(self.neuron).time_steps) if self.serial else 8
+        return group_size((self.grad, self.start, self.out), self.n, rows, self.layout, self.theta, limit)
 
     @property
     def values(self) -> dict[str, object]:

@@ -116,7 +116,7 @@ def contiguous(array: Array, leading: int) -> Array:
     """Require that the first ``leading`` axes come first in memory, in order."""
     count = array.inner(leading).size
     for axis in range(leading - 1, -1, -1):
-        if array.shape[axis] != 1 and array.strides[axis] != count:
+        if array.size and array.shape[axis] != 1 and array.strides[axis] != count:
             raise KernelArgumentError(
                 f"{array.name}: its first {leading} axes must come first in memory, got shape "
                 f"{list(array.shape)} with strides {list(array.strides)}; call contiguous() first."

@@ -26,14 +26,15 @@ def group_size(
     rows: int = 1,
     layout: Layout | None = None,
     theta: Array | None = None,
+    limit: int = 8,
 ) -> tuple[int, int]:
     """Elements a thread moves at once, and how it finds their thresholds (a number of :data:`MODES`).
 
     16 bytes of the widest number among the arrays (8 elements where none has 4 bytes), where every row starts
-    aligned and no group crosses from one channel into the next; else 1.
+    aligned and no group crosses from one channel into the next; else 1. ``limit`` lowers the 8.
     """
     present = [array for array in arrays if array is not None]
-    wide = 4 if any(array.item_size == 4 for array in present) else 8
+    wide = 4 if any(array.item_size == 4 for array in present) else limit
     fits = all(array.aligned(wide) for array in present) and (rows == 1 or row % wide == 0)
     if layout is None or layout.channels == 1:
         return (wide if fits else 1), MODES["tensor"]

@@ -22,7 +22,7 @@ from .checks import (
 )
 from .grid import addresses, blocks_for, group_size, index_type, neuron_numbers, type_of
 
-__all__ = ["AMPLITUDES", "fire", "serial", "window_of"]
+__all__ = ["AMPLITUDES", "fire", "serial", "serial_limit", "window_of"]
 
 AMPLITUDES = {"unit": 1, "scaled": 2, "code": 3}
 _F32 = ("float32",)
@@ -185,7 +185,9 @@ def serial(
     rows = currents.shape[0]
     n = currents.size // (rows * code.time_steps)
     arrays = (currents, words, outs, starts, train)
-    group, mode = group_size(arrays, n, rows * code.time_steps, layout, threshold)
+    group, mode = group_size(
+        arrays, n, rows * code.time_steps, layout, threshold, serial_limit(code.time_steps)
+    )
     types = (C_TYPES[currents.dtype], C_TYPES[code_dtype(code.time_steps, neuron.signed)])
     index = index_type(currents.size)
     variant = Variant("serial", (code, *types, bool(neuron.signed), leak, mode, group, index))
@@ -195,6 +197,11 @@ def serial(
     }  # fmt: skip
     numbers = {"n": n, "windows": rows, "amplitude": level, **neuron_numbers(neuron, layout)}
     queue.launch(variant, blocks_for(n, group, 1 if leak else rows), THREADS, addresses(pointers) | numbers)
+
+
+def serial_limit(time_steps: int) -> int:
+    """Elements of a group at most: all T inputs of a group are kept in registers, and 8 would spill."""
+    return 8 if time_steps <= 8 else 4
 
 
 def window_of(currents: Array) -> Array:

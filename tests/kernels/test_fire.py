@@ -1,0 +1,166 @@
+"""Packed fire: codes, values, membranes and carry equal torch and the numpy equations, bit for bit."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cupy_kernels import launcher
+from spikejelly_pack import functional, ops
+from spikejelly_pack.spec import equations
+from spikejelly_pack.spec.parameters import NeuronParameters
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+# name: shape of one window, channel axis in it, whether channels lie last, elements off alignment
+LAYOUTS = {
+    "ragged": ((1021,), None, False, 0),
+    "blocks": ((7, 1031), None, False, 0),
+    "misaligned": ((2, 264), None, False, 1),
+    "channels": ((3, 8, 5, 8), 1, False, 0),
+    "channels ragged": ((3, 5, 3, 5), 1, False, 0),
+    "channels last": ((3, 16, 4, 5), 1, True, 0),
+    "channels last ragged": ((3, 5, 4, 5), 1, True, 0),
+    "features": ((33, 24), 1, False, 0),
+    "one": ((1,), None, False, 0),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One launch of fire with all outputs, and what they must be."""
+
+    time_steps: int
+    tau: float
+    signed: bool
+    dtype: torch.dtype
+    layout: str
+    leak: float
+    carry: str
+    rounding: str
+    amplitude: str
+    values_dtype: torch.dtype
+    seed: int
+
+    def __str__(self) -> str:
+        kinds = f"{self.dtype}-{self.values_dtype}".replace("torch.", "")
+        return (
+            f"T{self.time_steps}-tau{self.tau}-{'signed' * self.signed}-{kinds}-{self.layout}"
+            f"-leak{self.leak}{self.carry}-{self.rounding}-{self.amplitude}"
+        )
+
+    @property
+    def params(self) -> NeuronParameters:
+        return NeuronParameters(self.time_steps, self.tau, self.leak, self.carry, self.signed, self.rounding)
+
+    def inputs(self, machine: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int | None]:
+        shape, axis, last, _ = LAYOUTS[self.layout]
+        generator = torch.Generator().manual_seed(self.seed)
+        count = 1 if axis is None else shape[axis]
+        theta = torch.rand(count, generator=generator) + 0.25
+        spread = theta if axis is None else theta.reshape(-1, *[1] * (len(shape) - axis - 1))
+        windows = 3 if self.leak else 1
+        u = machine.tricky((windows, *shape), spread, self.params, self.seed).to(self.dtype)
+        if last:
+            u = u.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+        return u, theta, spread, None if axis is None else axis + 1
+
+    def __call__(self, machine: Any) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        u, theta, spread, axis = self.inputs(machine)
+        params, shift = self.params, LAYOUTS[self.layout][3]
+        given = machine.out(u, shift=shift).copy_(machine.put(u))
+        code_dtype = functional.code_dtype(params.time_steps, params.signed)
+        codes = machine.out(u, code_dtype, shift)
+        values = machine.out(u, self.values_dtype, shift)
+        start = machine.out(u, torch.float32, shift)
+        carry_out = machine.out(u[0], torch.float32, shift)
+        carry = torch.linspace(-1, 1, u[0].numel()).reshape(u[0].shape) * spread
+        carry = machine.out(u[0], torch.float32, shift).copy_(machine.put(carry))
+        nan = torch.zeros(1, dtype=torch.int32, device=machine.device)
+        carries = {"carry_in": carry, "carry_out": carry_out} if self.leak else {}
+        launcher.fire(
+            machine.queue,
+            given,
+            machine.put(theta),
+            params,
+            codes=codes,
+            values=values,
+            amplitude=self.amplitude,
+            channel_axis=axis,
+            start=start,
+            nan_seen=nan,
+            **carries,
+        )
+        expected = self.expected(u, spread, carry.cpu())
+        pairs = {
+            "codes": (codes, expected["code"].nan_to_num(0).to(torch.int32).to(code_dtype)),
+            "values": (values, expected["value"].to(self.values_dtype)),
+            "start": (start, expected["start"]),
+            "nan_seen": (nan, expected["code"].isnan().any().reshape(1).to(torch.int32)),
+        }
+        return pairs | ({"carry": (carry_out, expected["carry"])} if self.leak else {})
+
+    def expected(self, u: torch.Tensor, theta: torch.Tensor, carry: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What torch makes of it."""
+        params = self.params
+        _, after, start = functional.spikepack_windows(u.float(), carry if self.leak else None, theta, params)
+        code = ops.signed_code(start, theta, params)
+        value = {"code": code, "unit": ops.decode_code(code, params)}
+        value["scaled"] = theta * value["unit"]
+        result = {"code": code, "value": value[self.amplitude], "start": start}
+        return result | ({} if after is None else {"carry": after})
+
+
+def sample(count: int) -> list[Case]:
+    """Every layout, dtype and number of time steps, the other parameters drawn."""
+    draw = random.Random(7)
+    layouts = itertools.cycle(LAYOUTS)
+    cases = []
+    for index in range(count):
+        leak = draw.choice((0.0, 0.0, 0.7))
+        cases.append(
+            Case(
+                1 + index % 16,
+                draw.choice((2.0, 2.0, 1.5)),
+                draw.random() < 0.5,
+                DTYPES[index % 3],
+                next(layouts),
+                leak,
+                draw.choice(("residual", "membrane")),
+                draw.choice(("round_half_up", "floor")),
+                draw.choice(("unit", "scaled", "code")),
+                draw.choice(DTYPES),
+                index,
+            )
+        )
+    return cases
+
+
+CASES = sample(56)
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_fire_is_torch_s(case: Case, machine: Any, assert_same: Callable[..., None]) -> None:
+    assert_same(case(machine))
+
+
+@pytest.mark.parametrize("time_steps", range(1, 17))
+def test_fire_is_numpy_s(time_steps: int, backend_machine: Any, machine: Any) -> None:
+    """The equations in numpy, without torch's arithmetic: all ties, one above and one below."""
+    params = NeuronParameters(time_steps)
+    theta = np.float32(0.7)
+    lsb = theta / np.float32(params.weight_sum)
+    levels = np.arange(min(params.max_code + 2, 3000), dtype=np.float32) + np.float32(0.5)
+    tie = levels * lsb
+    u = np.concatenate([np.nextafter(tie, np.float32(-1)), tie, np.nextafter(tie, np.float32(9))])
+    code = equations.nearest_code(u, lsb, params.max_code, params.half, np.floor)
+    given = machine.put(torch.from_numpy(u))
+    codes = machine.out(given, functional.code_dtype(time_steps))
+    launcher.fire(machine.queue, given, machine.put(torch.tensor(theta)), params, codes=codes)
+    assert np.array_equal(codes.cpu().numpy().astype(np.float32), code)
