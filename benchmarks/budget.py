@@ -90,7 +90,7 @@ def run(
         ParameterError: A budget has no split.
     """
     say = progress or (lambda _: None)
-    epochs = epochs or {"digits": 15, "events": 25}
+    epochs = epochs or {"digits": 8, "events": 14}
     empty = [budget for budget in budgets if not splits(budget, choices)]
     if empty:
         raise ParameterError(

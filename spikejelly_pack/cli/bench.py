@@ -22,10 +22,13 @@ __all__ = ["BENCHMARKS", "HELP", "add_arguments", "run"]
 
 HELP = "measure speed and memory, in pairs within one run"
 BENCHMARKS = {
+    "budget": "one Bit Budget split in every way, trained on digits and on event clips",
     "coverage": "every torchvision model through convert: coverage and output error",
     "information": "bits a neuron transmits, alone and in a trained network's layers",
     "integer": "a residual network in integer form: accelerated, float64, packed float, ReLU",
     "neuron": "the packed node against SpikingJelly's IF and LIF nodes",
+    "plan": "planned against uniform time steps and weight bits at equal S-ACE",
+    "rounding": "adaptive against nearest rounding of the integer form's weights",
     "tasks": "accuracy, mAP and mIoU before and after conversion, trained here",
     "network": "SEW-ResNet-18, packed against LIF multi-step and the ANN",
     "training": "one network trained with each neuron: accuracy, time, memory, spikes",

@@ -18,6 +18,7 @@ HELP = "choose time steps and weight bits per layer within a budget; convert and
 #: Share of the batches that only the final check reads: one in four.
 _HELD_OUT = 4
 _BUDGETS = {"max_sace": "sace", "max_memory": "memory", "max_energy": "energy"}
+_TRAINED = (".ckpt", ".safetensors")
 #: Budgets of the front, as factors of the one asked for.
 _FRONT = (0.5, 0.7, 1.0, 1.4, 2.0, 3.0)
 
@@ -27,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="FILE.py:FUNCTION, package.module:FUNCTION (returns the trained module) or torchvision:NAME",
+        help="FILE.py:FUNCTION, package.module:FUNCTION (returns the trained module), torchvision:NAME, or a "
+        "network that spikepack train wrote",
     )
     parser.add_argument("--weights", metavar="FILE|NAME", help="state dict, or torchvision's weights by name")
     parser.add_argument("--classes", type=int, metavar="N", help="outputs of the torchvision model")
@@ -111,15 +113,16 @@ def _model_and_data(args: argparse.Namespace) -> tuple[Any, list[Any]]:
     device = chosen_device(args.device)
     options = {} if args.classes is None else {"classes": args.classes}
     weights = read_weights(args.weights, args.model) if args.weights else None
-    model = build_model(args.model, {**(weights.options if weights else {}), **options})
+    if args.model.endswith(_TRAINED):
+        from ..train import load_network
+
+        model = load_network(args.model)
+    else:
+        model = build_model(args.model, {**(weights.options if weights else {}), **options})
     if weights is not None:
         load_weights(model, weights)
     model = model.to(device).eval()
-    if args.data == "digits" or args.data.endswith(".npy"):
-        from ..data import digits
-        from .export import load_data
-
-        inputs = digits().train_inputs if args.data == "digits" else load_data(args.data)
+    if (inputs := _inputs(args.data)) is not None:
         return model, [x.to(device) for x in inputs[: args.samples].split(max(1, args.batch))]
     task = chosen_task(args.task, task_of(args.model))
     if task == "detection":
@@ -131,6 +134,19 @@ def _model_and_data(args: argparse.Namespace) -> tuple[Any, list[Any]]:
     voc = task == "segmentation" and weights is not None and "_VOC_" in weights.source
     data = opened(args, task, how, voc, args.samples)
     return model, [images.to(device) for images, _ in data]
+
+
+def _inputs(name: str) -> Any:
+    """Training inputs of embedded data, or those of an ``.npy`` file; None for a folder."""
+    if name in ("digits", "events"):
+        from ..data import digits, event_digits
+
+        return (digits() if name == "digits" else event_digits()).train_inputs
+    if name.endswith(".npy"):
+        from .export import load_data
+
+        return load_data(name)
+    return None
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:

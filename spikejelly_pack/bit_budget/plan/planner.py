@@ -39,7 +39,7 @@ class Checked:
 
     loss: float
     held_out: float | None
-    agreement: float
+    agreement: float | None
 
 
 class Planner:
@@ -183,7 +183,7 @@ class Planner:
         data = self._held or self._measured
         same, total = data.sum(net, agreement) if self.loss_name == DIVERGENCE else (0, 0)
         held = None if self._held is None else self._held(net)
-        return Checked(self._measured(net), held, same / total if total else float("nan"))
+        return Checked(self._measured(net), held, same / total if total else None)
 
     def _not_worse(
         self, plan: BudgetPlan, checked: Checked, uniform: Uniform, budget: float
