@@ -139,13 +139,13 @@ def right_aligned(digits: Sequence[Any], window_steps: int, silence: Any) -> lis
     return [silence] * (window_steps - len(digits)) + list(digits)
 
 
-def window_value(decoded: Any, weight_sum: Any, window_sum: Any, whole: Callable[[Any], Any]) -> Any:
+def window_value(decoded: Any, weight_sum: Any, window_sum: Any) -> Any:
     """Decoded value of a right-aligned code over its window, ``d(s) Q_T / Q_L``: leading zeros code nothing.
 
-    ``whole`` rounds to the integer for tau = 2, where ``d(s) Q_T`` is the code up to rounding, so that the
-    result is ``P / Q_L`` to the last bit; for tau < 2 it is the identity.
+    In this order the result is ``P / Q_L`` to the last bit at tau = 2: ``(P / Q_T) Q_T`` is P again in
+    float32 and float64 for every code.
     """
-    return whole(decoded * weight_sum) / window_sum
+    return decoded * weight_sum / window_sum
 
 
 def residual(start: Any, theta: Any, decoded: Any) -> Any:

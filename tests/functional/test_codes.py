@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from spikejelly_pack import functional
+from spikejelly_pack import functional, ops
 from spikejelly_pack.functional import NeuronParameters
 from spikejelly_pack.spec import bits
 from spikejelly_pack.spec.errors import DtypeError, ShapeError
@@ -73,6 +73,17 @@ def test_bad_input_is_refused() -> None:
         functional.spikepack_code(torch.tensor([float("nan")]), 1.0, NeuronParameters(4))
     with pytest.raises(ShapeError, match="multiple of time_steps = 4, got 6"):
         functional.decode_output(torch.zeros(6, 2), 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("steps", range(1, 17))
+def test_every_code_in_every_longer_window(steps: int, dtype: torch.dtype) -> None:
+    """The value over the window is one division of the integer code, bit for bit."""
+    codes = torch.arange(-(2**steps) + 1, 2**steps).to(dtype)
+    for window in range(steps, 17):
+        params = NeuronParameters(steps, window=window, signed=True)
+        value = ops.window_value(codes / codes.new_full((), 2**steps - 1), params)
+        assert torch.equal(value, codes / codes.new_full((), 2**window - 1))
 
 
 def test_readout_is_the_weighted_mean() -> None:

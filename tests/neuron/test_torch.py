@@ -61,6 +61,9 @@ def test_traced_without_graph_breaks_in_the_other_settings() -> None:
         {"form": "packed", "v_threshold": [0.5, 1.0]},
         {"form": "serial", "leak": 0.5, "carry": "membrane"},
         {"form": "serial", "step_mode": "s"},
+        {"form": "packed", "window": 4},
+        {"form": "serial", "window": 4, "signed": True},
+        {"form": "serial", "window": 4, "step_mode": "s"},
     ):
         torch._dynamo.reset()
         settings = {"step_mode": "m", **arguments}
