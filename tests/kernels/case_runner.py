@@ -30,13 +30,15 @@ def main() -> None:
     room = Path(job["room"])
     torch.set_num_threads(1)
     rig = load(room, "conftest")
+    text, replacement = job["fault"]
+
+    def edit(source: str) -> str:
+        return source.replace(text, replacement)
+
     count = 0
     for name in job["modules"]:
         cases = load(room, name).CASES[: job["cases"]]
-        text, replacement = job["fault"]
-        backend = EmulationBackend(
-            job["order"], job["flags"], lambda source: source.replace(text, replacement), Path(job["folder"])
-        )
+        backend = EmulationBackend(job["order"], job["flags"], edit, Path(job["folder"]))
         backend.build(rig.record(cases))
         for case in cases:
             machine = rig.Machine(Queue(backend))

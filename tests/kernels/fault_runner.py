@@ -53,9 +53,7 @@ def run(rig: ModuleType, cases: list[Any], text: str, replacement: str, folder: 
     """Run cases over edited source, lanes and warps in both orders."""
     recorded = rig.record(cases)
     for order in (0, 1):
-        backend = EmulationBackend(
-            order, edit=lambda source: source.replace(text, replacement), folder=folder
-        )
+        backend = EmulationBackend(order, ("-O0",), lambda source: source.replace(text, replacement), folder)
         backend.build(recorded)
         for case in cases:
             wrong = judge(rig, case, backend)

@@ -123,7 +123,7 @@ BROKEN: dict[str, tuple[dict[str, Any], int | None, str]] = {
     "another CUDA major": (
         {},
         12,
-        r"for CUDA 12 as torch is, got one for CUDA 13; run: .*cupy-cuda13x && pip install 'cupy-cuda12x>=13'",
+        r"for CUDA 12 as torch is, got one for CUDA 13; run: .* && pip install 'cupy-cuda12x>=13'",
     ),
     "too old a CuPy": (
         {"version": "12.3.0"},
@@ -133,7 +133,7 @@ BROKEN: dict[str, tuple[dict[str, Any], int | None, str]] = {
     "no NVRTC": (
         {"nvrtc": fails(RuntimeError('Failure finding "libnvrtc.so.13"'))},
         13,
-        r"\(RuntimeError: Failure finding \"libnvrtc.so.13\"\); run: pip install 'cuda-toolkit\[nvrtc\]==13.\*'",
+        r"\(RuntimeError: Failure finding .libnvrtc.so.13.\); run: pip install .cuda-toolkit.nvrtc.==13",
     ),
     "no driver": (
         {"count": fails(NoDriverError("cudaErrorInsufficientDriver: CUDA driver version is insufficient"))},
