@@ -16,7 +16,7 @@ __all__ = ["SMALLEST_SCALE", "binary_scale", "exact_scale", "least_squares_scale
 
 #: A scale is never smaller, so that rows of zeros can be divided by it.
 SMALLEST_SCALE = 2.0**-40
-_EVENTS = 1 << 16  # walked per row
+_EVENTS = 1 << 15  # walked per row
 _AT_ONCE = 1 << 21  # events sorted at once
 _SCANNED = 96  # candidates for s, 0.2 to 1 times |w|_max / peak
 _REFINED = 12  # alternating steps; they stop changing after a few

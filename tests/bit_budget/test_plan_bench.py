@@ -1,0 +1,85 @@
+"""The benchmarks of the bit budget: splits, folding of real time, tables and figure; no measurement."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from spikejelly_pack.spec.errors import ParameterError
+
+
+def benchmark(repository: Path, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(
+        f"spikepack_bench_{name}", repository / f"benchmarks/{name}.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def budget(repository: Path) -> Any:
+    return benchmark(repository, "budget")
+
+
+@pytest.mark.parametrize(("total", "count"), [(4, 6), (8, 10), (16, 12), (32, 12)])
+def test_every_split(budget: Any, total: int, count: int) -> None:
+    found = budget.splits(total)
+    assert len(found) == len(set(found)) == count
+    assert all(math.prod(split) == total for split in found)
+
+
+def test_fewer_windows_fold_real_time(budget: Any) -> None:
+    clip = torch.arange(8.0).view(1, 8, 1, 1, 1)
+    assert budget._windows(clip, 8, True).flatten().tolist() == list(range(8))
+    assert budget._windows(clip, 2, True).flatten().tolist() == [6.0, 22.0]
+    image = torch.rand(3, 1, 2, 2)
+    assert torch.equal(budget._windows(image, 4, False), torch.stack([image] * 4, 1))
+
+
+def test_run_continues_where_it_was(budget: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget.tempfile, "gettempdir", lambda: str(tmp_path))
+    options = {**budget.FAST, "datasets": ("digits",), "samples": 64, "store": True}
+    result = budget.run(**options)
+    rows = result["results"]["digits"]
+    assert {(r["weight_bits"], r["spike_bits"], r["windows"]) for r in rows} == set(budget.splits(4, (1, 2)))
+    assert all(0 <= row["accuracy"] <= 100 for row in rows)
+    monkeypatch.setattr(budget, "_train", lambda *_: pytest.fail("trained again"))
+    assert budget.run(**options) == result
+    assert "| digits | 4 |" in budget.table(result)
+    assert budget.figure(result).count("<svg") == 1
+    with pytest.raises(ParameterError, match=r"must be a product of three of \(1, 2\), got \[32\]"):
+        budget.run(**{**options, "budgets": (4, 32)})
+
+
+def test_direction_compares_within_a_budget(budget: Any) -> None:
+    rows = [
+        {"budget": 8, "weight_bits": 2, "spike_bits": s, "windows": t, "accuracy": a}
+        for s, t, a in ((4, 1, 90.0), (2, 2, 80.0), (1, 4, 70.0))
+    ]
+    (found,) = budget._direction(rows)
+    assert found["bits_minus_windows"] == 20.0
+    assert found["fewest_windows"] == [4, 1, 90.0]
+
+
+def test_plan_benchmark(repository: Path) -> None:
+    plan = benchmark(repository, "plan")
+    result = plan.run(**{**plan.FAST, "budgets": (4.0,), "tuned": ()})
+    (network,) = result["networks"]
+    (row,) = network["budgets"]
+    assert row["plan"]["cost"] <= 4.0
+    assert row["uniform"]["cost"] <= 4.0
+    assert set(result["goals"]["points_gained"]["converted"]) == {"4"}
+    assert "| 4 |" in plan.table(result)
+    with pytest.raises(ParameterError, match="seeds and budgets must hold at least one value"):
+        plan.run(seeds=())
