@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from .compare import Comparison, compare, lif_twin
 from .counter import BitBudgetCounter
+from .integer import measure_integer
 from .measure import measure
 from .memory import Memory
 from .report import BudgetReport
 
-__all__ = ["BitBudgetCounter", "BudgetReport", "Memory", "measure"]
+__all__ = [
+    "BitBudgetCounter",
+    "BudgetReport",
+    "Comparison",
+    "Memory",
+    "compare",
+    "lif_twin",
+    "measure",
+    "measure_integer",
+]

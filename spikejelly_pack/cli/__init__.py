@@ -29,6 +29,8 @@ COMMANDS: dict[str, str] = {
     "export": "spikejelly_pack.cli.export",
     "simulate": "spikejelly_pack.cli.simulate",
     "train": "spikejelly_pack.cli.train",
+    "budget": "spikejelly_pack.cli.budget",
+    "budget plan": "spikejelly_pack.cli.budget_plan",
     "bench": "spikejelly_pack.cli.bench",
     "info": "spikejelly_pack.cli.info",
 }
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit code: 0 done, 1 the run failed or a check did not hold, 2 bad input.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = _joined(list(sys.argv[1:] if argv is None else argv))
     try:
         parser = _parser(arguments)
         args, args.passed_on = parser.parse_known_args(arguments)
@@ -66,6 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"internal error, {type(error).__name__}: {error}; set {_HINT}=1 to see where and report it.", 1
         )
     return 0 if result.get("ok", True) else 1
+
+
+def _joined(arguments: list[str]) -> list[str]:
+    """Two words that together name a command are one argument: ``budget plan``."""
+    name = " ".join(arguments[:2])
+    return [name, *arguments[2:]] if name in COMMANDS else arguments
 
 
 def _parser(arguments: list[str]) -> argparse.ArgumentParser:

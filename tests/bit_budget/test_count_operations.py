@@ -70,7 +70,9 @@ def test_layers_on_analog_values(name: str, mode: str) -> None:
     assert ours.get_total() == theirs.get_total() * 32 * 32
     (row,) = ours.rows
     assert row.macs == theirs.get_total()
-    assert row.weights == layer.weight.numel()
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    assert row.weights == weight.numel()
     assert ours.analog == {"": ("unknown",)}
 
 
