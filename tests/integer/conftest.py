@@ -34,10 +34,9 @@ class ExactNet(nn.Module):
         self.rng = np.random.default_rng(seed)
         self.options, self.plan = options, blocks
         self.layers = nn.ModuleDict()
-        self.encoder = SpikePackNode(
-            options["input_steps"], v_threshold=float(2 ** options["input_steps"] - 1)
-        )
-        unit = torch.full((4,), 1 / (2 ** options["input_steps"] - 1), dtype=torch.float64)
+        steps, window = options["input_steps"], options.get("window")
+        self.encoder = SpikePackNode(steps, v_threshold=float(2**steps - 1), window=window)
+        unit = torch.full((4,), 1 / (2 ** (window or steps) - 1), dtype=torch.float64)
         for index, block in enumerate(blocks):
             unit = self._add(f"{index}", block, unit)
         self.pool = sj.AvgPool2d(3, 2, 1)
@@ -52,14 +51,16 @@ class ExactNet(nn.Module):
         )
 
     def _node(self, channels: int) -> tuple[SpikePackNode, Tensor]:
-        steps = int(self.rng.choice(self.options["steps"]))
+        steps, window = int(self.rng.choice(self.options["steps"])), self.options.get("window")
         theta = torch.from_numpy(self.rng.integers(0, 15, channels) * 2 + 1).double()
         node = SpikePackNode(
             steps, v_threshold=theta * (2**steps - 1),
             signed=bool(self.rng.integers(2)) and self.options["signed"],
             rounding=self.options["rounding"], scale_output=self.options["scale_output"],
+            window=window,
         )  # fmt: skip
-        unit = theta if self.options["scale_output"] else torch.full_like(theta, 1 / (2**steps - 1))
+        own = torch.full_like(theta, 1 / (2 ** (window or steps) - 1))
+        unit = theta if self.options["scale_output"] else own
         return node, unit
 
     def _layer(self, module: Any, unit: Tensor, area: int = 1) -> nn.Module:
@@ -113,6 +114,7 @@ def exact_nets(draw: st.DrawFn) -> tuple[nn.Module, Tensor]:
     """A network and codes of its input, as float64 values that the encoder maps to themselves."""
     options = {
         "input_steps": draw(st.integers(1, 5)),
+        "window": draw(st.sampled_from([None, 5, 7])),
         "steps": draw(st.lists(st.integers(1, 5), min_size=1, max_size=2)),
         "signed": draw(st.booleans()),
         "rounding": draw(st.sampled_from(["round_half_up", "floor"])),

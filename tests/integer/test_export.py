@@ -85,6 +85,23 @@ def test_the_bias_has_a_say_in_the_denominator() -> None:
     assert int(neuron.threshold[0]) == 9 * int(neuron.bias[0])
 
 
+def test_the_window_of_the_nodes_is_that_of_the_file() -> None:
+    """The network worked out by hand with T = 2 in a window of 5, whose weights absorb 31 / 3."""
+    net = nn.Sequential(
+        node(window=5), linear([[31 / 3, -62 / 3]], [0.5]), node(window=5), linear([[62 / 3]])
+    )
+    network = build_integer(net, torch.zeros(1, 2))
+    assert network.time_steps == 5
+    assert [op.time_steps for op in (*network.inputs, *network.neurons)] == [2, 2]
+    theta = int(network.neurons[0].threshold[0])
+    np.testing.assert_array_equal(network.synapses[0].weight, [[theta, -2 * theta]])
+    codes = run_packed(network, np.array([[3, 0], [3, 1], [2, 0], [0, 3], [0, 0]], np.uint8))
+    np.testing.assert_array_equal(codes["2"][:, 0], [3, 3, 3, 0, 2])
+    np.testing.assert_allclose(
+        outputs(network, codes)["output"][:, 0], [2.0, 2.0, 2.0, 0.0, 4 / 3], rtol=1e-6
+    )
+
+
 def test_batchnorm_scaled_output_and_reused_nodes_are_exported() -> None:
     torch.manual_seed(1)
 
