@@ -98,7 +98,7 @@ class ProductStep(Step):
         if op.kind == "conv2d":
             window = Window(tuple(op.stride), tuple(op.padding), tuple(op.dilation), op.groups)
         self.product = Product(_integers(op.weight), source.low, source.high, window)
-        self.edge = _sum_edge(self.product.magnitude)
+        self.edge = Edge(*self.product.sums, False)
         _sum_dtype(op, self.product.magnitude)
         self._prepared: dict[tuple[str, torch.device], Kernel] = {}
 
@@ -166,8 +166,8 @@ class AddStep(Step):
 
     def __init__(self, op: Any, edges: list[Edge]) -> None:
         super().__init__()
-        self.edge = _sum_edge(sum(edge.most for edge in edges))
-        self.dtype = _sum_dtype(op, self.edge.high)
+        self.edge = Edge(sum(edge.low for edge in edges), sum(edge.high for edge in edges), False)
+        self.dtype = _sum_dtype(op, sum(edge.most for edge in edges))
 
     def forward(self, parts: list[Tensor]) -> Tensor:
         first, *rest = parts

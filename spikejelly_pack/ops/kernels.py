@@ -17,14 +17,19 @@ from ..spec.parameters import NeuronParameters
 
 __all__ = [
     "BACKENDS",
+    "CODES",
+    "DIGITS",
+    "decode",
     "encode",
     "fire",
     "fire_backward",
     "launch",
     "obstacle",
+    "pack",
     "report",
     "threshold_of",
     "unavailable",
+    "unpack",
 ]
 
 
@@ -37,6 +42,11 @@ def _cupy() -> Any:
     from cupy_kernels import CupyBackend
 
     return CupyBackend(_cuda_major())
+
+
+# What the kernels read.
+DIGITS = (torch.float32, torch.float16, torch.bfloat16, torch.int8, torch.uint8)
+CODES = (torch.uint8, torch.uint16, torch.int8, torch.int16, torch.int32)
 
 
 # Device type -> maker of its backend. Tests enter an emulation of the kernels under "cpu".
@@ -111,13 +121,18 @@ def _queue(tensor: Tensor) -> Any:
 
 
 def launch(name: str, first: Tensor, *arguments: Any, **options: Any) -> None:
-    """Launch ``cupy_kernels.launcher.<name>`` on the device and current stream of ``first``.
+    """Launch ``cupy_kernels.launcher.<name>`` on device and current stream of ``first``; not if it is empty.
 
     Raises:
         EnvironmentMissingError: The kernel cannot be compiled or loaded here.
     """
     from cupy_kernels import KernelEnvironmentError, launcher
 
+    reason = unavailable(first.device)
+    if reason is not None:
+        raise EnvironmentMissingError(f"provider 'cupy': its kernels cannot run here ({reason}).")
+    if first.numel() == 0:
+        return
     try:
         getattr(launcher, name)(_queue(first), first, *arguments, **options)
     except KernelEnvironmentError as error:
@@ -141,6 +156,27 @@ def encode(start: Tensor, theta: Tensor, params: NeuronParameters, dtype: torch.
     return codes
 
 
+def pack(digits: Tensor, dtype: torch.dtype, signed: bool) -> Tensor:
+    """Codes of contiguous digits ``[T, *]``."""
+    codes = digits.new_empty(digits.shape[1:], dtype=dtype)
+    launch("pack", digits, codes, time_steps=len(digits), signed=signed)
+    return codes
+
+
+def unpack(codes: Tensor, time_steps: int) -> Tensor:
+    """Digits ``[T, *]`` (int8) of contiguous codes."""
+    digits = codes.new_empty((time_steps, *codes.shape), dtype=torch.int8)
+    launch("unpack", codes, digits, time_steps=time_steps)
+    return digits
+
+
+def decode(codes: Tensor, params: NeuronParameters, dtype: torch.dtype) -> Tensor:
+    """Decoded values of codes."""
+    values = torch.empty_like(codes, dtype=dtype)
+    launch("decode", codes, values, params)
+    return values
+
+
 def gradient_space(start: Tensor, theta: Tensor, threshold: Tensor, learnable: bool) -> dict[str, Tensor]:
     """Outputs for the gradient of the threshold: its sum, and room for the first of the two stages."""
     if not learnable:
@@ -149,7 +185,7 @@ def gradient_space(start: Tensor, theta: Tensor, threshold: Tensor, learnable: b
 
     rows = launcher.scratch_rows(start.numel(), theta.numel())
     scratch = threshold.new_empty(rows, theta.numel())
-    return {"grad_theta": torch.empty_like(threshold), "scratch": scratch}
+    return {"grad_theta": torch.zeros_like(threshold), "scratch": scratch}
 
 
 def shaped(space: dict[str, Tensor], theta: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ from torch import Tensor
 from ..spec import bits, equations
 from ..spec.errors import DtypeError, ShapeError
 from . import formulas, kernels
-from .providers import uses_kernels
-from .values import decode_code
+from .providers import KERNEL_DTYPES, uses_kernels
+from .values import compute_dtype, decode_code
 
 __all__ = ["code_dtype", "decode", "encode", "fire", "fire_backward", "pack", "unpack"]
 
@@ -175,58 +175,62 @@ def _(info: Any, in_dims: tuple[Any, ...], start: Tensor, theta: Tensor, *number
 
 
 @torch.library.custom_op("spikepack::pack", mutates_args=())
-def pack(digits: Tensor, signed: bool) -> Tensor:
-    """Codes ``[*]`` of digits ``[T, *]``, most significant first; the values are not checked."""
-    code = equations.charge(formulas.canonical(digits).to(torch.int32).unbind(0), 2)
-    return code.to(code_dtype(digits.shape[0], signed)).contiguous()
+def pack(digits: Tensor, signed: bool, provider: str) -> Tensor:
+    """Codes ``[*]`` of digits ``[T, *]`` (0, 1, signed also -1; unchecked), most significant first."""
+    dtype = code_dtype(digits.shape[0], signed)
+    if uses_kernels(provider, "pack", digits, accepted=kernels.DIGITS):
+        return kernels.pack(digits.contiguous(), dtype, signed)
+    return equations.charge(digits.contiguous().to(torch.int32).unbind(0), 2).to(dtype)
 
 
 @pack.register_fake
-def _(digits: Tensor, signed: bool) -> Tensor:
+def _(digits: Tensor, signed: bool, _provider: str) -> Tensor:
     return digits.new_empty(digits.shape[1:], dtype=code_dtype(digits.shape[0], signed))
 
 
 @pack.register_vmap
-def _(_info: Any, in_dims: tuple[Any, ...], digits: Tensor, signed: bool) -> tuple[Tensor, int]:
-    return pack(digits.movedim(in_dims[0], 1), signed), 0
+def _(_info: Any, in_dims: tuple[Any, ...], digits: Tensor, *rest: Any) -> tuple[Tensor, int]:
+    return pack(digits.movedim(in_dims[0], 1), *rest), 0
 
 
 @torch.library.custom_op("spikepack::unpack", mutates_args=())
-def unpack(codes: Tensor, time_steps: int) -> Tensor:
+def unpack(codes: Tensor, time_steps: int, provider: str) -> Tensor:
     """Digits ``[T, *]`` (int8) of codes, most significant first; a sign goes to every digit."""
+    if uses_kernels(provider, "unpack", codes, accepted=kernels.CODES):
+        return kernels.unpack(codes.contiguous(), time_steps)
     wide = codes.contiguous().to(torch.int32)
     magnitude, sign = wide.abs(), wide.sign()
-    return torch.stack([((magnitude >> shift) & 1) * sign for shift in range(time_steps - 1, -1, -1)]).to(
-        torch.int8
-    )
+    shifts = range(time_steps - 1, -1, -1)
+    return torch.stack([((magnitude >> shift) & 1) * sign for shift in shifts]).to(torch.int8)
 
 
 @unpack.register_fake
-def _(codes: Tensor, time_steps: int) -> Tensor:
+def _(codes: Tensor, time_steps: int, _provider: str) -> Tensor:
     return codes.new_empty((time_steps, *codes.shape), dtype=torch.int8)
 
 
 @unpack.register_vmap
-def _(_info: Any, in_dims: tuple[Any, ...], codes: Tensor, time_steps: int) -> tuple[Tensor, int]:
-    return unpack(codes.movedim(in_dims[0], 0), time_steps), 1
+def _(_info: Any, in_dims: tuple[Any, ...], codes: Tensor, *rest: Any) -> tuple[Tensor, int]:
+    return unpack(codes.movedim(in_dims[0], 0), *rest), 1
 
 
 @torch.library.custom_op("spikepack::decode", mutates_args=())
-def decode(codes: Tensor, time_steps: int, tau: float, dtype: torch.dtype) -> Tensor:
+def decode(codes: Tensor, time_steps: int, tau: float, dtype: torch.dtype, provider: str) -> Tensor:
     """Decoded values ``d(s)`` of integer codes, in float32 (float64 where asked) and rounded to ``dtype``."""
     codes = formulas.canonical(codes)
     params = formulas.neuron(time_steps, tau, True, True)
-    wide = torch.empty_like(codes, dtype=formulas.compute_dtype(dtype)).copy_(codes)
+    obstacle = None if dtype in KERNEL_DTYPES else f"they do not write {dtype}"
+    if uses_kernels(provider, "decode", codes, obstacle=obstacle, accepted=kernels.CODES):
+        return kernels.decode(codes, params, dtype)
+    wide = torch.empty_like(codes, dtype=compute_dtype(dtype)).copy_(codes)
     return decode_code(wide, params).to(dtype)
 
 
 @decode.register_fake
-def _(codes: Tensor, _time_steps: int, _tau: float, dtype: torch.dtype) -> Tensor:
+def _(codes: Tensor, _time_steps: int, _tau: float, dtype: torch.dtype, _provider: str) -> Tensor:
     return torch.empty_like(formulas.canonical(codes), dtype=dtype)
 
 
 @decode.register_vmap
-def _(
-    _info: Any, in_dims: tuple[Any, ...], codes: Tensor, time_steps: int, tau: float, dtype: torch.dtype
-) -> tuple[Tensor, int]:
-    return decode(codes.movedim(in_dims[0], 0), time_steps, tau, dtype), 0
+def _(_info: Any, in_dims: tuple[Any, ...], codes: Tensor, *rest: Any) -> tuple[Tensor, int]:
+    return decode(codes.movedim(in_dims[0], 0), *rest), 0

@@ -39,6 +39,11 @@ def _weight_sum(time_steps: int) -> float:
     return float((1 << time_steps) - 1)
 
 
+def _plain(tensor: Tensor) -> Any:
+    """No autocast: an operator's dtypes are decided before it is called."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
 def _matmul(a: Tensor, b: Tensor, out: torch.dtype) -> Tensor:
     """``a @ b`` in ``out``: half-precision operands, float32 result where the device has that product."""
     if out == a.dtype:
@@ -64,7 +69,8 @@ def _linear(
     start = start.contiguous()
     codes = _codes(start, theta, time_steps, signed, half, provider)
     rows = codes.reshape(-1, codes.shape[-1]).to(product)
-    out = _matmul(rows, weight.to(product).t(), output_dtype(product, time_steps))
+    with _plain(start):
+        out = _matmul(rows, weight.to(product).t(), output_dtype(product, time_steps))
     out = (out / out.new_full((), _weight_sum(time_steps))).reshape(*start.shape[:-1], weight.shape[0])
     if bias is not None:
         out += bias.to(out.dtype)
@@ -111,7 +117,8 @@ def _conv2d(
     codes = _codes(start, theta, time_steps, signed, half, provider)
     dtype = output_dtype(product, time_steps)
     operands = (codes.to(product).to(dtype), weight.to(product).to(dtype))
-    out = F.conv2d(*operands, None, stride, padding, dilation, groups)
+    with _plain(start):
+        out = F.conv2d(*operands, None, stride, padding, dilation, groups)
     out = out / out.new_full((), _weight_sum(time_steps))
     if bias is not None:
         out += bias.to(out.dtype).view(-1, 1, 1)
@@ -137,7 +144,8 @@ def _(
     start = formulas.canonical(start)
     dtype = output_dtype(product, time_steps)
     codes = encode(start, theta, time_steps, 2.0, signed, half, provider)
-    out = F.conv2d(codes.to(dtype), weight.to(dtype), None, stride, padding, dilation, groups)
+    with _plain(start):
+        out = F.conv2d(codes.to(dtype), weight.to(dtype), None, stride, padding, dilation, groups)
     return out, codes, torch.empty_like(codes, dtype=torch.uint8)
 
 
@@ -167,9 +175,10 @@ def _linear_backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
     steps, signed, half, product, _provider = ctx.constants
     rows = grad.reshape(-1, grad.shape[-1])
     flat = rows.to(product)
-    grad_value = (flat @ weight.to(product)).to(theta.dtype).reshape(codes.shape)
     inputs = codes.reshape(-1, codes.shape[-1]).to(product)
-    grad_weight = (flat.t() @ inputs).to(weight.dtype) / _weight_sum(steps)
+    with _plain(grad):
+        grad_value = (flat @ weight.to(product)).to(theta.dtype).reshape(codes.shape)
+        grad_weight = (flat.t() @ inputs).to(weight.dtype) / _weight_sum(steps)
     grad_bias = None if ctx.bias_dtype is None else rows.sum(0).to(ctx.bias_dtype)
     grad_start, grad_theta = _neuron_gradients(ctx, grad_value, signed, half, steps)
     return grad_start, grad_theta, grad_weight, grad_bias, *[None] * 5
@@ -178,10 +187,11 @@ def _linear_backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
 def _conv2d_backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Any, ...]:
     _start, theta, weight, codes, _inside = ctx.saved_tensors
     stride, padding, dilation, groups, steps, signed, half, product, _provider = ctx.constants
-    grad_value, grad_weight, _ = aten.convolution_backward(
-        grad.to(product), codes.to(product), weight.to(product), None, stride, padding, dilation, False,
-        [0, 0], groups, [True, True, False],
-    )  # fmt: skip
+    with _plain(grad):
+        grad_value, grad_weight, _ = aten.convolution_backward(
+            grad.to(product), codes.to(product), weight.to(product), None, stride, padding, dilation, False,
+            [0, 0], groups, [True, True, False],
+        )  # fmt: skip
     grad_bias = None if ctx.bias_dtype is None else grad.sum((0, 2, 3)).to(ctx.bias_dtype)
     grad_start, grad_theta = _neuron_gradients(ctx, grad_value.to(theta.dtype), signed, half, steps)
     grad_weight = grad_weight.to(weight.dtype) / _weight_sum(steps)

@@ -20,6 +20,7 @@ from ..spec.parameters import check_choice
 from . import kernels
 
 __all__ = [
+    "KERNEL_DTYPES",
     "PROVIDERS",
     "VARIABLE",
     "Choice",
@@ -34,7 +35,8 @@ __all__ = [
 PROVIDERS = ("auto", "torch", "cupy")
 VARIABLE = "SPIKEPACK_PROVIDER"
 # What the kernels read; their arithmetic is float32 (int32 for integer membranes).
-KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+Dtypes = tuple[torch.dtype, ...]
+KERNEL_DTYPES: Dtypes = (torch.float32, torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,12 @@ def _missing(owner: str, reason: str) -> EnvironmentMissingError:
 
 
 def choose(
-    provider: str, operation: str, device: torch.device, dtype: torch.dtype, obstacle: str | None = None
+    provider: str,
+    operation: str,
+    device: torch.device,
+    dtype: torch.dtype,
+    obstacle: str | None = None,
+    accepted: Dtypes = KERNEL_DTYPES,
 ) -> Choice:
     """Decide, without recording, what runs ``operation`` on a tensor.
 
@@ -103,30 +110,41 @@ def choose(
         device: Of the operation's main input.
         dtype: Of that input.
         obstacle: Why the kernels cannot do this very operation, None if they can.
+        accepted: Dtypes its kernel reads.
 
     Raises:
         EnvironmentMissingError: The kernels are forced and cannot run on the tensor's device.
         DtypeError: The kernels are forced and do not read the tensor's dtype.
         UnsupportedError: The kernels are forced and there is an obstacle.
     """
-    return _DECIDE[effective_provider(provider, operation)](operation, device, dtype, obstacle)
+    return _DECIDE[effective_provider(provider, operation)](operation, device, dtype, obstacle, accepted)
+
+
+def _listed(dtypes: Dtypes) -> str:
+    names = [str(dtype).removeprefix("torch.") for dtype in dtypes]
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _choice(operation: str, device: torch.device, dtype: torch.dtype, provider: str, reason: str) -> Choice:
     return Choice(operation, device.type, str(dtype).removeprefix("torch."), provider, reason)
 
 
-def _torch(operation: str, device: torch.device, dtype: torch.dtype, _obstacle: str | None) -> Choice:
+def _torch(
+    operation: str, device: torch.device, dtype: torch.dtype, _obstacle: str | None, _accepted: Dtypes
+) -> Choice:
     return _choice(operation, device, dtype, "torch", "asked for")
 
 
-def _cupy(operation: str, device: torch.device, dtype: torch.dtype, obstacle: str | None) -> Choice:
-    reason = kernels.unavailable(device)
+def _cupy(
+    operation: str, device: torch.device, dtype: torch.dtype, obstacle: str | None, accepted: Dtypes
+) -> Choice:
+    # A compiler must not trace how CuPy is looked for; the operator itself raises when it runs.
+    reason = None if torch.compiler.is_compiling() else kernels.unavailable(device)
     if reason:
         raise _missing(operation, reason)
-    if dtype not in KERNEL_DTYPES:
+    if dtype not in accepted:
         raise DtypeError(
-            f"{operation}: provider 'cupy' must be given float32, float16 or bfloat16, got {dtype}; "
+            f"{operation}: provider 'cupy' must be given {_listed(accepted)}, got {dtype}; "
             "convert the input or choose provider='auto' or 'torch'."
         )
     if obstacle is not None:
@@ -137,19 +155,21 @@ def _cupy(operation: str, device: torch.device, dtype: torch.dtype, obstacle: st
     return _choice(operation, device, dtype, "cupy", "asked for")
 
 
-def _auto(operation: str, device: torch.device, dtype: torch.dtype, obstacle: str | None) -> Choice:
+def _auto(
+    operation: str, device: torch.device, dtype: torch.dtype, obstacle: str | None, accepted: Dtypes
+) -> Choice:
     if device.type != "cuda":
         reason: str | None = f"the kernels are for CUDA tensors, these are on {device.type}"
     elif torch.compiler.is_compiling():
         reason = "torch.compile fuses plain torch with the layers around it"
-    elif dtype not in KERNEL_DTYPES:
-        reason = f"the kernels compute in float32, these are {dtype}"
+    elif dtype not in accepted:
+        reason = f"the kernels read {_listed(accepted)}, these are {dtype}"
     else:
         reason = obstacle or kernels.unavailable(device)
     return _choice(operation, device, dtype, "torch" if reason else "cupy", reason or "its kernels run here")
 
 
-_Decision = Callable[[str, torch.device, torch.dtype, str | None], Choice]
+_Decision = Callable[[str, torch.device, torch.dtype, str | None, Dtypes], Choice]
 _DECIDE: dict[str, _Decision] = {"auto": _auto, "torch": _torch, "cupy": _cupy}
 
 
@@ -159,6 +179,7 @@ def uses_kernels(
     tensor: torch.Tensor,
     theta: torch.Tensor | None = None,
     obstacle: str | None = None,
+    accepted: Dtypes = KERNEL_DTYPES,
 ) -> bool:
     """Whether the kernels run ``operation``; the choice is recorded (not while a compiler traces).
 
@@ -168,6 +189,7 @@ def uses_kernels(
         tensor: The operation's main input.
         theta: Threshold, if any; the kernels take one value or one per channel.
         obstacle: As in :func:`choose`.
+        accepted: As in :func:`choose`.
 
     Raises:
         EnvironmentMissingError, DtypeError, UnsupportedError: As :func:`choose`.
@@ -175,12 +197,12 @@ def uses_kernels(
     if theta is not None and theta.dim() > 1 and obstacle is None:
         obstacle = kernels.obstacle(tensor, theta)
     if torch.compiler.is_compiling():
-        return choose(provider, operation, tensor.device, tensor.dtype, obstacle).provider == "cupy"
+        return choose(provider, operation, tensor.device, tensor.dtype, obstacle, accepted).provider == "cupy"
     key = (os.environ.get(VARIABLE), provider, operation, tensor.device.type, tensor.dtype, obstacle)
     known = _RECORDED.get(key)
     if known is None or known.provider == "cupy":
         # A choice of the kernels is made again each time: another device of this type may lack them.
-        known = choose(provider, operation, tensor.device, tensor.dtype, obstacle)
+        known = choose(provider, operation, tensor.device, tensor.dtype, obstacle, accepted)
         _RECORDED[key] = known
     return known.provider == "cupy"
 
@@ -199,7 +221,7 @@ def provider_report() -> dict[str, Any]:
     """
     effective_provider("auto", "spikepack info")  # refuses a wrong name in the environment
     asked = ((kind, dtype) for kind in ("cpu", "cuda") for dtype in (*KERNEL_DTYPES, torch.float64))
-    auto = [_auto("fire", torch.device(kind), dtype, None) for kind, dtype in asked]
+    auto = [_auto("fire", torch.device(kind), dtype, None, KERNEL_DTYPES) for kind, dtype in asked]
     return {
         "environment": os.environ.get(VARIABLE) or None,
         "providers": {

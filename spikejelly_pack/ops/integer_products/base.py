@@ -62,8 +62,16 @@ class Product:
 
     @cached_property
     def magnitude(self) -> int:
-        """Bound of every partial sum in any order: :attr:`weight_sum` times the largest code."""
-        return self.weight_sum * self.most
+        """Bound of every partial sum, in whatever order it is taken: the sum's ends hold for every subset."""
+        return max(-self.sums[0], self.sums[1])
+
+    @cached_property
+    def sums(self) -> tuple[int, int]:
+        """Smallest and largest sum any codes can give, zero included (padding, part of the terms)."""
+        rows = self.weight.flatten(1)
+        positive, negative = rows.clamp(min=0).sum(1), rows.clamp(max=0).sum(1)
+        low, high = min(self.low, 0), max(self.high, 0)
+        return int((low * positive + high * negative).min()), int((high * positive + low * negative).max())
 
     @cached_property
     def weight_sum(self) -> int:
