@@ -65,18 +65,46 @@ def _benchmark(name: str) -> Callable[[dict[str, Any]], str]:
     return table
 
 
+def _choices_table(results: dict[str, Any]) -> str:
+    """What was tried on validation data, per task."""
+    lines = [
+        "| task | T | calibrator | improvers | points lost on validation data | chosen |",
+        "|---|---:|---|---|---:|---|",
+    ]
+    for name, entry in results["tasks"].items():
+        for row in (row for row in entry["conversions"] if "tried" in row):
+            for one in row["tried"]:
+                source = row["validation_source"]
+                lost = ", ".join(f"{source[key] - one['validation'][key] + 0.0:+.2f}" for key in source)
+                improvers = ", ".join(one["improve"])
+                chosen = "x" if all(one[key] == value for key, value in row["chosen"].items()) else ""
+                task = f"{name} ({', '.join(source)})"
+                cells = (task, row["time_steps"], one["calibrator"], improvers, lost, chosen)
+                lines.append(f"| {' | '.join(map(str, cells))} |")
+    return "\n".join(lines)
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "demo": _demo_table,
     "integer": _integer_table,
     "neuron": _benchmark("neuron"),
     "network": _benchmark("network"),
     "coverage": _benchmark("coverage"),
+    "tasks": _benchmark("tasks"),
+    "choices": _choices_table,
+    "rounding": _benchmark("rounding"),
 }
 
 
 # Tables of another file than their own name's, and the pages that hold tables.
-STORED = {"integer": "demo"}
-PAGES = ("README.md", "docs/conversion.md", "docs/convert-any-model.md")
+STORED = {"integer": "demo", "choices": "tasks"}
+PAGES = (
+    "README.md",
+    "docs/conversion.md",
+    "docs/convert-any-model.md",
+    "docs/tasks.md",
+    "docs/calibration.md",
+)
 
 
 def rendered(text: str) -> str:

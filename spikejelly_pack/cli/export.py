@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "model",
         metavar="MODEL",
         help="FILE.py:FUNCTION, package.module:FUNCTION (returns the trained module), torchvision:NAME, or a "
-        ".ckpt or .safetensors file of spikepack train",
+        "file: of spikepack train (.ckpt, .safetensors) or of spikepack convert (FX route)",
     )
     parser.add_argument(
         "--data",
@@ -51,6 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state-bits", type=int, default=24, metavar="B", help="width of a membrane, 8..32 (default: 24)"
     )
+    parser.add_argument(
+        "--adaptive-rounding", action="store_true",
+        help="round weights so that sums err least on the data (first 512 samples)",
+    )  # fmt: skip
 
 
 def load_data(path: str) -> Tensor:
@@ -107,12 +111,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ..spec.atomic import check_writable
     from ..spec.bounds import accumulator_bounds
     from ..tasks.models import build_model
+    from ..tasks.saved import is_conversion
     from ..train import load_network
 
     check_writable(args.out)
     data = load_data(args.data)
-    trained = args.model.endswith((".ckpt", ".safetensors"))
-    model = load_network(args.model).one_window() if trained else build_model(args.model)
+    trained = args.model.endswith((".ckpt", ".safetensors")) and not is_conversion(args.model)
+    model: Any = load_network(args.model).one_window() if trained else build_model(args.model)
     if args.weights:
         _load_weights(model, args.weights)
     converted = not any(isinstance(module, SpikePackNode) for module in model.modules())
@@ -120,7 +125,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         recipe = SpikePackRecipe(data.split(256), time_steps=args.time_steps, calibrator=args.calibrator)
         model = ann2snn.Converter(recipe).convert(model)
         print(model.report)
-    network = export(model, args.out, data[:64], weight_bits=args.weight_bits, state_bits=args.state_bits)
+    used = data[: 512 if args.adaptive_rounding else 64]
+    network = export(
+        model, args.out, used, weight_bits=args.weight_bits, state_bits=args.state_bits,
+        adaptive_rounding=args.adaptive_rounding,
+    )  # fmt: skip
     bounds = {bound.name: bound.bits for bound in accumulator_bounds(network)}
     weights = sum(int(op.weights().size) for op in network.synapses)
     print(

@@ -10,6 +10,7 @@ import numpy as np
 from ..spec.errors import UnsupportedError
 from ..spec.graph import OPS, Add, Concat, Flatten, Input, Network, Neuron, Op, Readout, Shape
 from ..spec.parameters import NeuronParameters
+from .adaptive import Rounder
 from .grid import exact_population, exact_readout
 from .pooling import unpool
 from .quantize import Quantized, quantize_population, quantize_readout
@@ -53,11 +54,19 @@ class IntegerBuilder:
         state_bits: Declared width of every membrane register.
         exact: Keep the integers of quantized weights and prove every decision, or refuse.
         own_bits: Declare for weights that are quantized already the width they have.
+        rounder: Rounds weights by their effect on data; None: to the nearest.
     """
 
     def __init__(
-        self, weight_bits: int, skip_bits: int, state_bits: int, exact: bool = False, own_bits: bool = False
+        self,
+        weight_bits: int,
+        skip_bits: int,
+        state_bits: int,
+        exact: bool = False,
+        own_bits: bool = False,
+        rounder: Rounder | None = None,
     ) -> None:
+        self.rounder = rounder
         self.exact, self.own_bits = exact, own_bits
         self.bits = {"scale": skip_bits}
         self.weight_bits, self.state_bits = weight_bits, state_bits
@@ -188,7 +197,7 @@ class IntegerBuilder:
         quantized = (
             exact_population(*received, parameters, self.state_bits)
             if self.exact
-            else quantize_population(*received, parameters.time_steps, self.state_bits)
+            else quantize_population(*received, parameters.time_steps, self.state_bits, self._informed())
         )
         source = self._emit(
             Neuron.kind, name, (self._synapses(name, current, quantized),), threshold=quantized.threshold,
@@ -200,8 +209,8 @@ class IntegerBuilder:
 
     def readout(self, name: str, current: Current) -> None:
         """An output: membranes that never fire."""
-        quantize = exact_readout if self.exact else quantize_readout
-        quantized = quantize(name, current.branches, self._bits(current), current.bias, self.state_bits)
+        received = name, current.branches, self._bits(current), current.bias, self.state_bits
+        quantized = exact_readout(*received) if self.exact else quantize_readout(*received, self._informed())
         source = self._synapses(name, current, quantized)
         self._emit(
             Readout.kind,
@@ -211,6 +220,12 @@ class IntegerBuilder:
             bias=quantized.bias,
             state_bits=self.state_bits,
         )
+
+    def _informed(self) -> Rounder | None:
+        """The rounder, with the codes of all operations so far."""
+        if self.rounder is not None:
+            self.rounder.follow(self.ops)
+        return self.rounder
 
     def _bits(self, current: Current) -> list[int]:
         return [self._width(branch) for branch in current.branches]

@@ -17,6 +17,7 @@ from ..spec.errors import DtypeError, ParameterError, ShapeError, UnsupportedErr
 from ..spec.execute import encode
 from ..spec.graph import Network
 from ..spec.graph.neuron import check_state_bits
+from .adaptive import Rounder
 from .builder import IntegerBuilder, analog_error
 from .rules import add, refuse, rule_for
 from .trace import canonical_graph
@@ -34,6 +35,7 @@ def build_integer(
     state_bits: int = 24,
     exact: bool = False,
     own_bits: bool = False,
+    adaptive_rounding: bool = False,
 ) -> Network:
     """The integer form of a SpikePack network, branches balanced, accumulators proven to fit.
 
@@ -49,6 +51,8 @@ def build_integer(
         own_bits: Declare for layers with quantized weights (``quantize_weights``) the width they have
             instead of ``weight_bits``: smaller, but less room to round a threshold. Either way the integers
             are the quantizer's own, times one factor per channel.
+        adaptive_rounding: Round each weight up or down so that the sums err least on ``example_input``, which
+            should then be a few hundred samples; most useful below 8 bits. See :mod:`.adaptive`.
 
     Raises:
         UnsupportedError: A layer has no integer form, or with ``exact`` no exact one; the message names it.
@@ -65,7 +69,12 @@ def build_integer(
     check_state_bits("export", state_bits)
     _check_example(example_input)
     model = canonical_graph(snn, example_input)
-    builder = IntegerBuilder(weight_bits, skip_bits, state_bits, bool(exact), bool(own_bits))
+    if exact and adaptive_rounding:
+        raise ParameterError(
+            "export: adaptive_rounding must be False with exact=True, got both; an exact form rounds nothing."
+        )
+    rounder = Rounder(example_input.detach().cpu().float().numpy()) if adaptive_rounding else None
+    builder = IntegerBuilder(weight_bits, skip_bits, state_bits, bool(exact), bool(own_bits), rounder)
     _Walk(model, builder, tuple(example_input.shape[1:])).run()
     network = builder.network(_provenance())
     check_bounds(network)
@@ -163,6 +172,7 @@ def export(
     state_bits: int = 24,
     exact: bool = False,
     own_bits: bool = False,
+    adaptive_rounding: bool = False,
 ) -> Network:
     """Write the integer form of a network to an exchange file; returns it.
 
@@ -176,6 +186,7 @@ def export(
         state_bits: As there.
         exact: As there.
         own_bits: As there.
+        adaptive_rounding: As there.
 
     Raises:
         As :func:`build_integer`, and OutputError if the file cannot be written.
@@ -184,7 +195,7 @@ def export(
         raise ParameterError(f"export: golden must be an integer >= 0, got {golden!r}; 4 samples are usual.")
     network = build_integer(
         snn, example_input, weight_bits=weight_bits, skip_bits=skip_bits, state_bits=state_bits,
-        exact=exact, own_bits=own_bits,
+        exact=exact, own_bits=own_bits, adaptive_rounding=adaptive_rounding,
     )  # fmt: skip
     (entry,) = network.inputs
     samples = encode(entry, example_input[:golden].detach().cpu().to(torch.float32).numpy())

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..spec.errors import BoundError
+from .adaptive import Rounder
 from .values import Branch, FloatArray
 from .weight_grid import RowGrid, denominators, factors, grids_of, whole_factor
 
@@ -92,8 +93,15 @@ class Row:
 
 
 def _rows(
-    owner: str, branches: Sequence[Branch], bits: list[int], bias: FloatArray, unit: FloatArray
+    owner: str,
+    branches: Sequence[Branch],
+    bits: list[int],
+    bias: FloatArray,
+    unit: FloatArray,
+    rounder: Rounder | None,
 ) -> list[Row]:
+    # adaptive rounding moves a weight by up to 1, and the bias by as much as the weights together
+    error = 0.5 if rounder is None else 2.0
     limits = [(1 << (width - 1)) - 1 for width in bits]
     names = [branch.name for branch in branches]
     rows = []
@@ -106,7 +114,7 @@ def _rows(
             up, down = (up + down, up + down) if branch.source.signed else (up, down)
             high, low = high + up, low + down
             moved = np.count_nonzero(row) if grid is None else int(np.abs(grid.integers).sum())
-            slack += 0.5 * branch.most * moved
+            slack += error * branch.most * moved
         reach = max(high, low) + abs(float(bias[channel])) / float(unit[channel])
         known = zip(weights, limits, grids, strict=True)
         bounds = [(w, float(limit)) if g is None else g.bound(limit) for w, limit, g in known]
@@ -116,16 +124,30 @@ def _rows(
 
 
 def _rounded(
-    owner: str, branches: Sequence[Branch], rows: list[Row], factor: FloatArray, n: FloatArray
-) -> list[IntArray]:
-    """Integer weights: ``factor`` times real ones; of quantized ones their own integers times a factor."""
+    owner: str,
+    branches: Sequence[Branch],
+    rows: list[Row],
+    factor: FloatArray,
+    n: FloatArray,
+    rounder: Rounder | None,
+) -> tuple[list[IntArray], FloatArray]:
+    """Integer weights: ``factor`` times real ones; of quantized ones their own integers times a factor.
+
+    Also what ``rounder`` takes off the bias, ``[C]`` in units of the membrane.
+    """
+    off = np.zeros(len(factor))
     weights = [np.rint(branch.rows * factor[:, None]).astype(np.int32) for branch in branches]
     for channel, row in enumerate(rows):
         if any(grid is not None for grid in row.grids):
             for index, m in enumerate(factors(owner, channel, row.grids, float(n[channel]))):
                 if (grid := row.grids[index]) is not None and m is not None:
                     weights[index][channel] = m * grid.integers
-    return weights
+    if rounder is not None:
+        for index, branch in enumerate(branches):
+            if all(row.grids[index] is None for row in rows):
+                target = branch.rows * factor[:, None]
+                off += rounder.improve(branch, target, weights[index], rows[0].limits[index])
+    return weights, off
 
 
 def quantize_population(
@@ -136,6 +158,7 @@ def quantize_population(
     unit: FloatArray,
     time_steps: int,
     state_bits: int,
+    rounder: Rounder | None = None,
 ) -> Quantized:
     """Quantize everything a firing population receives.
 
@@ -147,6 +170,7 @@ def quantize_population(
         unit: Real value of the population's own LSB, ``[C]``.
         time_steps: T of its code: ``theta_int <= 2^(state_bits - 1 - T)``.
         state_bits: Width of its membrane register, sign included.
+        rounder: Rounds weights by their effect on data; None: to the nearest.
 
     Raises:
         BoundError: A channel does not fit at the smallest threshold, 1; the message names what bounds it.
@@ -154,7 +178,7 @@ def quantize_population(
     register = (1 << (state_bits - 1)) - 1
     threshold = np.empty(len(unit), np.int32)
     coarse = []
-    rows = _rows(owner, branches, bits, bias, unit)
+    rows = _rows(owner, branches, bits, bias, unit, rounder)
     for channel, row in enumerate(rows):
         # the rounding offset, half a threshold, enters the register too
         top, bound = replace(row, reach=row.reach + 0.5).largest_factor(register)
@@ -173,8 +197,8 @@ def quantize_population(
         threshold[channel] = _best_denominator(row, relative, importance, int(min(top * _EXACT, limit)))
     _warn_if_coarse(owner, coarse, len(unit), time_steps, state_bits)
     n = threshold.astype(np.float64)
-    integers = _rounded(owner, branches, rows, n / unit, n)
-    return Quantized(threshold, _integer_bias(owner, bias / unit * n), integers, unit / n)
+    integers, off = _rounded(owner, branches, rows, n / unit, n, rounder)
+    return Quantized(threshold, _integer_bias(owner, bias / unit * n - off), integers, unit / n)
 
 
 def _warn_if_coarse(owner: str, coarse: list[int], channels: int, time_steps: int, state_bits: int) -> None:
@@ -212,7 +236,12 @@ def _integer_bias(owner: str, bias: FloatArray) -> IntArray:
 
 
 def quantize_readout(
-    owner: str, branches: Sequence[Branch], bits: list[int], bias: FloatArray, state_bits: int
+    owner: str,
+    branches: Sequence[Branch],
+    bits: list[int],
+    bias: FloatArray,
+    state_bits: int,
+    rounder: Rounder | None = None,
 ) -> Quantized:
     """Quantize what a readout receives: no threshold, so widths alone decide the scale of each output.
 
@@ -222,13 +251,14 @@ def quantize_readout(
         bits: As there.
         bias: As there.
         state_bits: As there.
+        rounder: As there.
 
     Raises:
         BoundError: The membrane register does not even hold the rounding errors of the weights.
     """
     register = (1 << (state_bits - 1)) - 1
     factor = np.ones(len(bias))
-    rows = _rows(owner, branches, bits, bias, np.ones(len(bias)))
+    rows = _rows(owner, branches, bits, bias, np.ones(len(bias)), rounder)
     for channel, row in enumerate(rows):
         if row.reach > 0:
             shares = [w / row.reach for w in row.weights]
@@ -240,9 +270,6 @@ def quantize_readout(
                     "declare more state_bits or use fewer time steps."
                 )
             factor[channel] = whole_factor(row.grids, unit[0] / row.reach)
-    return Quantized(
-        np.ones(len(bias), np.int32),
-        _integer_bias(owner, bias * factor),
-        _rounded(owner, branches, rows, factor, factor),
-        1.0 / factor,
-    )
+    weights, off = _rounded(owner, branches, rows, factor, factor, rounder)
+    ones = np.ones(len(bias), np.int32)
+    return Quantized(ones, _integer_bias(owner, bias * factor - off), weights, 1.0 / factor)

@@ -20,7 +20,16 @@ from .graph import Delay, Input, Network, Neuron, Op, Readout, Synapse
 from .graph.base import Array
 from .graph.scale import per_channel
 
-__all__ = ["Codes", "as_inputs", "encode", "outputs", "run_packed", "run_serial_multi_step", "visible"]
+__all__ = [
+    "Codes",
+    "as_inputs",
+    "encode",
+    "outputs",
+    "packed_step",
+    "run_packed",
+    "run_serial_multi_step",
+    "visible",
+]
 
 Codes = Mapping[str, Array]
 
@@ -119,17 +128,18 @@ def run_packed(network: Network, codes: Codes | Array) -> dict[str, Array]:
     Returns:
         Codes ``[N, *]`` of every input and neuron, membranes ``[N, *]`` (int64) of every readout, by name.
     """
+    return _layer_by_layer(network, as_inputs(network, codes), packed_step)
 
-    def step(op: Op, parts: list[Array]) -> Array:
-        if isinstance(op, Neuron):
-            return packed_code(op, add_bias(op.bias, parts[0]))
-        if isinstance(op, Readout):
-            return add_bias(op.bias, parts[0])
-        if isinstance(op, Synapse):
-            return op.apply(parts[0])
-        return parts[0] if isinstance(op, Delay) else wire(op, parts)
 
-    return _layer_by_layer(network, as_inputs(network, codes), step)
+def packed_step(op: Op, parts: list[Array]) -> Array:
+    """What one operation but an input makes of the codes or sums it reads."""
+    if isinstance(op, Neuron):
+        return packed_code(op, add_bias(op.bias, parts[0]))
+    if isinstance(op, Readout):
+        return add_bias(op.bias, parts[0])
+    if isinstance(op, Synapse):
+        return op.apply(parts[0])
+    return parts[0] if isinstance(op, Delay) else wire(op, parts)
 
 
 def run_serial_multi_step(network: Network, codes: Codes | Array) -> dict[str, Array]:

@@ -14,7 +14,7 @@ from ..recipes.tree import SpikePackNetwork
 from ..spec.errors import ExchangeFileError, ParameterError
 from .models import TORCHVISION, build_model
 
-__all__ = ["Conversion", "load_conversion", "read_conversion", "save_conversion"]
+__all__ = ["Conversion", "is_conversion", "load_conversion", "read_conversion", "save_conversion"]
 
 KEY = "spikepack_conversion"
 VERSION = 2
@@ -92,6 +92,15 @@ def read_conversion(path: str | os.PathLike[str]) -> Conversion:
         raise ExchangeFileError(
             f"{path}: must be written by spikepack convert, got {error}; convert again."
         ) from None
+
+
+def is_conversion(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is one of ``spikepack convert``; False too where it cannot be read."""
+    try:
+        read_about(path, KEY, "spikepack convert")
+    except ExchangeFileError:
+        return False
+    return True
 
 
 def load_conversion(path: str | os.PathLike[str], model: str | None = None) -> tuple[nn.Module, Conversion]:

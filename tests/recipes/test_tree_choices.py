@@ -164,6 +164,20 @@ def test_batchnorm_is_reestimated(x: Tensor) -> None:
         torch.testing.assert_close(coded[path][0].var(1), source[path][0].var(1), rtol=1e-4, atol=0)
     assert sorted(snn.corrections) == ["after:batch_norm0", "norm:batch_norm0"]
     assert snn.report.improved == ["batchnorm"]
+    assert snn.watched == {}
+
+
+def test_corrections_follow_each_other(x: Tensor) -> None:
+    """The second acts on what the first put out; channels on any axis."""
+    snn = quiet(soft(), x)
+    gain, shift = torch.tensor([2.0, 3.0]), torch.tensor([1.0, -1.0])
+    snn.correct("norm:batch_norm0", gain, shift)
+    snn.correct("norm:batch_norm0", torch.tensor([10.0, 5.0]), torch.tensor([0.5, 0.25]))
+    y = torch.tensor([[1.0, 1.0], [2.0, 4.0]], dtype=torch.float64)
+    correction = snn.corrections["norm:batch_norm0"]
+    wanted = torch.tensor([[30.5, 10.25], [50.5, 55.25]], dtype=torch.float64)
+    assert torch.equal(correction(y, -1), wanted)
+    assert torch.equal(correction(y.T, 0), wanted.T)
 
 
 @torch.no_grad()
@@ -263,3 +277,17 @@ def test_fx_route_takes_the_same_options(x: Tensor) -> None:
     assert snn.report.route == "fx"
     assert snn.report.improved == ["equalization", "bias_correction"]
     assert snn.report.output_error == pytest.approx(relative(snn(x), net(x)), rel=1e-6)
+
+
+def test_weights_made_from_data_have_no_bias_to_correct(x: Tensor) -> None:
+    class Made(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.norm = nn.Linear(6, 6), nn.LayerNorm(6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.norm(self.a(x))
+            return F.linear(y, y.T @ y)
+
+    snn = quiet(soft(Made), x[:, 0, 0], time_steps=2, improve=("bias_correction",))
+    assert list(snn.corrections) == ["a:linear0"]

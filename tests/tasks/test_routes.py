@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from spikingjelly.activation_based import functional
 
-from spikejelly_pack import cli, set_form
+from spikejelly_pack import build_integer, cli, set_form
 from spikejelly_pack.recipes import convert
 from spikejelly_pack.spec import exchange
 from spikejelly_pack.spec.errors import ParameterError
@@ -72,8 +72,13 @@ def test_file_of_the_fx_route(
 
     np.save(tmp_path / "x.npy", images.numpy())
     spk = tmp_path / "net.spk"
-    assert cli.main(["export", str(out), "--data", str(tmp_path / "x.npy"), "--out", str(spk)]) == 0
-    assert exchange.load(spk).time_steps == 6
+    words = ["export", str(out), "--data", str(tmp_path / "x.npy"), "--out", str(spk)]
+    assert cli.main([*words, "--weight-bits", "7", "--adaptive-rounding"]) == 0
+    written = exchange.load(spk)
+    made = build_integer(load_conversion(out)[0], images, weight_bits=7, adaptive_rounding=True)
+    assert written.time_steps == 6
+    for one, other in zip(written.synapses, made.synapses, strict=True):
+        assert np.array_equal(one.weights(), other.weights())
 
     facts = tmp_path / "facts.json"
     words = ["evaluate", str(out), "--data", str(place / "classes"), "--json", str(facts)]
