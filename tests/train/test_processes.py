@@ -1,0 +1,131 @@
+"""Two processes over gloo: the same losses as one, and what happens when one of them is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spikejelly_pack.train import load_network
+from spikejelly_pack.train.processes import lost_process
+from spikejelly_pack.train.saved import read_checkpoint
+
+DEADLINE = 240.0  # seconds; a run takes ten on a free core
+TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
+
+
+@contextmanager
+def started(tiny: Path, out: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A run in a process group of its own, of which nothing is left after the block."""
+    command = [
+        sys.executable,
+        "-m",
+        "spikejelly_pack",
+        "train",
+        "--config",
+        str(tiny),
+        "--out",
+        str(out),
+        *options,
+    ]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if group(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=DEADLINE)
+
+
+def group(leader: int) -> list[int]:
+    """Living processes of a process group, without zombies."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if fields[2] == str(leader) and fields[0] != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+def wait_for(condition: Any, process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_two_processes_lose_what_one_loses(
+    train: Any, tiny: Path, tmp_path: Path, log_of: Any, tolerance: Any
+) -> None:
+    """Float64, no BatchNorm: batches of 2 x 150 on two processes, one of 300 on one.
+
+    The samples are the same, gradients are sums of the same terms in another order: the bound is that of
+    accumulated gradients, ``1e4 * between(300)`` (see there), on every step's loss.
+    """
+    same = (
+        "--trainer.precision", "64-true", "--model.network_args.norm", "false",
+        "--data.init_args.augment", "false", "--trainer.max_epochs", "2",
+    )  # fmt: skip
+    train(tmp_path / "one", *same, "--data.init_args.batch_size", "300")
+    with started(tiny, tmp_path / "two", *same, *TWO, "--data.init_args.batch_size", "150") as process:
+        _, errors = process.communicate(timeout=DEADLINE)
+        assert process.returncode == 0, errors
+    one, two = (log_of(tmp_path / name, "train_loss") for name in ("one", "two"))
+    assert len(one) == 8
+    assert two == pytest.approx(one, abs=1e4 * tolerance("float64").between(300))
+    assert abs(one[0] - one[-1]) > 1e-3  # the curve goes somewhere
+    states = [read_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("one", "two")]
+    assert states[0]["global_step"] == states[1]["global_step"] == 8
+
+
+@pytest.mark.parametrize("victim", ["second", "first"])
+def test_a_killed_process_ends_the_run(tiny: Path, tmp_path: Path, victim: str) -> None:
+    """Every process ends within the deadline, one sentence names the checkpoint, and it can be used."""
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    with started(tiny, tmp_path, *TWO, "--trainer.max_epochs", "100000") as process:
+        wait_for(lambda: last.is_file() and len(group(process.pid)) >= 2, process)
+        second = next(pid for pid in group(process.pid) if pid != process.pid)
+        os.kill(second if victim == "second" else process.pid, signal.SIGKILL)
+        _, errors = process.communicate(timeout=DEADLINE)
+        end = time.monotonic() + DEADLINE
+        while group(process.pid):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+    assert process.returncode == (1 if victim == "second" else -signal.SIGKILL)
+    said = [line for line in errors.splitlines() if line.startswith("spikepack: ")]
+    assert len(said) == 1
+    if victim == "second":
+        assert "process 1 of the run ended with code -9" in said[0]
+    assert f"training stopped; go on with --resume {last}" in said[0]
+    assert "Traceback" not in errors
+    assert load_network(last).config["network"] == "digits_cnn"
+    assert read_checkpoint(last)["epoch"] >= 0
+
+
+def test_lost_process() -> None:
+    with_code = [subprocess.Popen([sys.executable, "-c", f"raise SystemExit({code})"]) for code in (0, 3)]
+    for process in with_code:
+        process.wait(DEADLINE)
+    assert lost_process(with_code) == (2, 3)
+    assert lost_process(with_code[:1]) is None
+    assert lost_process([]) is None
