@@ -10,9 +10,11 @@ from spikingjelly.activation_based import base, functional
 from spikingjelly.activation_based.op_counter import DispatchCounterMode
 from torch import Tensor, nn
 
+from ..integer import IntegerNetwork
 from ..spec.energy import EnergyTable, load_energy_table
 from ..spec.errors import ParameterError, UnsupportedError
 from .counter import BitBudgetCounter
+from .integer import measure_integer
 from .memory import memory_of
 from .report import BudgetReport
 
@@ -40,7 +42,8 @@ def measure(
     """What one inference of ``net`` costs.
 
     Args:
-        net: Any network; it runs in evaluation mode without gradients and is reset before and after.
+        net: Any network (an integer one takes codes). It runs in evaluation mode without gradients and is
+            reset before and after.
         x: Its input: a tensor, or a tuple of arguments whose tensors are all input. Multi-step networks take
             ``[T, N, *]`` (``[W, N, *]`` packed); a builder that repeats its image ``T`` times ``[N, *]``.
         name: Of the report; default the class.
@@ -61,6 +64,8 @@ def measure(
         ParameterError: A count is not positive.
         DtypeError: ``input_spikes`` and other values.
     """
+    if isinstance(net, IntegerNetwork):
+        return measure_integer(net.network, x, name=name or "integer network", rate=rate, energy=energy)
     inputs = x if isinstance(x, tuple) else (x,)
     tensors = [item for item in inputs if isinstance(item, Tensor)]
     if steps < 1 or warm_up < 0 or not tensors:

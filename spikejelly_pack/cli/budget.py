@@ -94,7 +94,7 @@ def _found(args: argparse.Namespace, table: EnergyTable) -> BudgetReport | Compa
     if args.compare:
         from ..bit_budget import compare
 
-        if suffix:
+        if suffix == ".safetensors":
             raise ParameterError(
                 f"--compare must start from a source network, got {args.model}; name the model behind it."
             )
