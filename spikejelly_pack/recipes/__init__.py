@@ -10,6 +10,7 @@ from .quantized import QuantizedReport, SpikePackQuantizedRecipe
 from .quantizers import QUANTIZERS, LSQActivation, QCFSActivation, QuantizerSpec
 from .report import ConversionReport
 from .spikepack import SpikePackRecipe
+from .stored_graph import load_graph, save_graph
 from .tree import ModuleReport, SpikePackModuleRecipe, SpikePackNetwork, SynapseRule
 
 __all__ = [
@@ -30,4 +31,6 @@ __all__ = [
     "SynapseRule",
     "convert",
     "finetune",
+    "load_graph",
+    "save_graph",
 ]

@@ -7,6 +7,7 @@ the graph is checked before torch.fx writes code with it.
 from __future__ import annotations
 
 import keyword
+import os
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,9 +22,13 @@ from ..layer.max_pool import SpikePackMaxPool2d
 from ..layer.synaptic_scale import ChannelConcat, SynapticScale
 from ..neuron import SpikePackNode
 from ..spec.errors import ExchangeFileError, UnsupportedError
+from .files import read_about, read_tensors, write_tensors
 from .graph import ADD, module_of
 
-__all__ = ["MODULES", "graph_of", "network_from"]
+__all__ = ["MODULES", "graph_of", "load_graph", "network_from", "save_graph"]
+
+KEY = "spikepack_graph"
+VERSION = 1
 
 _CONV = (
     "in_channels",
@@ -67,6 +72,33 @@ _FROM_TENSOR: dict[type[nn.Module], tuple[str, str]] = {
     ChannelBias: ("bias", "bias"),
 }
 _PATH = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
+
+
+def save_graph(network: fx.GraphModule, path: str | os.PathLike[str]) -> None:
+    """Write a network of the FX route, whole or not at all, so that :func:`load_graph` rebuilds it alone.
+
+    Raises:
+        UnsupportedError: It has a module or an operation that cannot be stored.
+        OutputError: The file cannot be written.
+    """
+    if not isinstance(network, fx.GraphModule):
+        raise UnsupportedError(
+            f"save_graph: network must be a GraphModule, got {type(network).__name__}; a SpikePackNetwork "
+            "has save()."
+        )
+    write_tensors(path, network.state_dict(), KEY, {"version": VERSION, "graph": graph_of(network)})
+
+
+def load_graph(path: str | os.PathLike[str]) -> fx.GraphModule:
+    """Rebuild it, in packed form and evaluation mode; no data, source network or code of the file is needed.
+
+    Raises:
+        ExchangeFileError: The file is no such network, or of another version.
+    """
+    found = read_about(path, KEY, "save_graph")
+    if not isinstance(found, dict) or found.get("version") != VERSION:
+        raise ExchangeFileError(f"{path}: must be a graph of version {VERSION}; convert and save again.")
+    return network_from(found.get("graph"), read_tensors(path), path)
 
 
 def graph_of(network: fx.GraphModule) -> dict[str, Any]:

@@ -22,11 +22,11 @@ class Twice(nn.Module):
 
     def __init__(self, soft: bool) -> None:
         super().__init__()
-        self.a, self.norm = nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4)
+        self.stem, self.norm = nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4)
         self.b, self.head, self.soft = nn.Conv2d(4, 4, 3), nn.Linear(4, 3), soft
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.silu(self.norm(self.a(x))) if self.soft else F.relu(self.norm(self.a(x)))
+        x = F.silu(self.norm(self.stem(x))) if self.soft else F.relu(self.norm(self.stem(x)))
         return self.head(F.relu(self.b(x)).mean((2, 3)))
 
 

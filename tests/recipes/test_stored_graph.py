@@ -15,7 +15,7 @@ from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
 from spikejelly_pack import SpikePackNode, build_integer, set_form
-from spikejelly_pack.recipes.stored_graph import graph_of, network_from
+from spikejelly_pack.recipes.stored_graph import graph_of, load_graph, network_from, save_graph
 from spikejelly_pack.spec.errors import ExchangeFileError, UnsupportedError
 from spikejelly_pack.spec.execute import encode, run_packed
 
@@ -121,3 +121,21 @@ def test_missing_tensors_are_refused(make: Any, convert: Any, images: Tensor, tm
     tensors.pop("1.weight")
     with pytest.raises(ExchangeFileError, match="Missing key"):
         network_from(graph, tensors)
+
+
+@torch.no_grad()
+def test_files(make: Any, convert: Any, images: Tensor, tmp_path: Path) -> None:
+    snn, path = convert(make("pooled"), images), tmp_path / "net.safetensors"
+    save_graph(snn, path)
+    check_equal(load_graph(path)(images), snn(images))
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ExchangeFileError, match=r"other\.safetensors: must be written by save_graph"):
+        load_graph(tmp_path / "other.safetensors")
+    save_file({"a": torch.zeros(1)}, path, {"spikepack_graph": '{"version": 9}'})
+    with pytest.raises(ExchangeFileError, match="must be a graph of version 1"):
+        load_graph(path)
+    save_file({"a": torch.zeros(1)}, path, {"spikepack_graph": '{"version": 1}'})
+    with pytest.raises(ExchangeFileError, match="must hold a converted network, got TypeError"):
+        load_graph(path)
+    with pytest.raises(UnsupportedError, match="network must be a GraphModule, got Linear"):
+        save_graph(nn.Linear(2, 2), path)  # type: ignore[arg-type]
