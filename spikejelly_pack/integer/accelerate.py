@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..ops import check_provider
 from ..ops.integer_products import storage_dtype
 from ..spec.equations import nearest_code
 from ..spec.errors import DtypeError, ShapeError, UnsupportedError
 from ..spec.graph import Input, Network, Readout
 from ..spec.parameters import NeuronParameters
-from .accelerated_ops import STEPS, Edge, Step
+from .accelerated_ops import STEPS, Edge, NeuronStep, Step
 from .export import build_integer
 from .torch_network import IntegerNetwork
 
@@ -35,14 +36,18 @@ class AcceleratedNetwork(nn.Module):
         network: Integer network.
         check: Whether codes given to :meth:`forward` are checked to lie in the input's range (reads the
             extremes back from the device).
+        provider: Of the firing: ``"auto"``, ``"torch"`` or ``"cupy"``.
 
     Raises:
+        ParameterError: ``provider`` is none of these.
+        EnvironmentMissingError: The kernels are forced and cannot run here.
         UnsupportedError: An operation has no accelerated step.
     """
 
-    def __init__(self, network: Network, check: bool = True) -> None:
+    def __init__(self, network: Network, check: bool = True, provider: str = "auto") -> None:
         super().__init__()
         self.network, self.check = network, bool(check)
+        self.provider = check_provider(provider, "accelerate")
         edges: dict[str, Edge] = {}
         self.steps = nn.ModuleDict()
         self._names: dict[str, str] = {}
@@ -53,6 +58,8 @@ class AcceleratedNetwork(nn.Module):
                     f"accelerate: {op.label} has no accelerated step; run the network with IntegerNetwork."
                 )
             step = STEPS[op.kind](op, [edges[name] for name in op.inputs])
+            if isinstance(step, NeuronStep):
+                step.provider = self.provider
             edges[op.name] = step.edge
             self._names[op.name] = f"{index}"
             self.steps[f"{index}"] = step
@@ -200,9 +207,9 @@ class AcceleratedModel(nn.Module):
         accelerated: The :class:`AcceleratedNetwork`.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, provider: str = "auto") -> None:
         super().__init__()
-        self.accelerated = AcceleratedNetwork(network)
+        self.accelerated = AcceleratedNetwork(network, provider=provider)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Outputs of ``x`` ``[N, *]`` in its dtype; a tuple where there are several."""
@@ -210,13 +217,16 @@ class AcceleratedModel(nn.Module):
         return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 
-def accelerate(net: nn.Module | Network, example_input: Tensor | None = None, **widths: Any) -> nn.Module:
+def accelerate(
+    net: nn.Module | Network, example_input: Tensor | None = None, *, provider: str = "auto", **widths: Any
+) -> nn.Module:
     """The integer form of a network, run by the fastest exact route for each of its products.
 
     Args:
         net: An integer network (:func:`.spec.exchange.load`), an :class:`IntegerNetwork`, or a network of
             SpikePackNodes in packed form.
         example_input: For the latter: one batch of real values; gives the shapes.
+        provider: Of the firing: ``"auto"``, ``"torch"`` or ``"cupy"``.
         **widths: For the latter: options of :func:`build_integer`.
 
     Returns:
@@ -229,12 +239,12 @@ def accelerate(net: nn.Module | Network, example_input: Tensor | None = None, **
         Others: As :func:`build_integer`.
     """
     if isinstance(net, Network):
-        return AcceleratedNetwork(net)
+        return AcceleratedNetwork(net, provider=provider)
     if isinstance(net, (AcceleratedNetwork, AcceleratedModel)):
         return net
     if isinstance(net, IntegerNetwork):
         device = next((buffer.device for buffer in net.buffers()), torch.device("cpu"))
-        return AcceleratedNetwork(net.network).to(device)
+        return AcceleratedNetwork(net.network, provider=provider).to(device)
     forms = {getattr(module, "form", None) for module in net.modules()} - {None}
     if forms != {"packed"}:
         raise UnsupportedError(
@@ -246,4 +256,5 @@ def accelerate(net: nn.Module | Network, example_input: Tensor | None = None, **
             "accelerate: a network of SpikePackNodes must come with one batch of inputs, got none; call "
             "accelerate(net, example_input)."
         )
-    return AcceleratedModel(build_integer(net, example_input, **widths)).to(example_input.device).eval()
+    model = AcceleratedModel(build_integer(net, example_input, **widths), provider)
+    return model.to(example_input.device).eval()

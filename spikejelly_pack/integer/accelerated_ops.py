@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..ops.codes import integer_fire, uses_integer_kernel
 from ..ops.exactness import exact_integers
 from ..ops.integer_products import Kernel, Product, Window, choose_route, routes, storage_dtype
 from ..spec.errors import UnsupportedError
@@ -52,10 +53,11 @@ class Step(nn.Module):
 
 StepMaker = Callable[[Any, list[Edge]], Step]
 STEPS: dict[str, StepMaker] = {}
+_Maker = TypeVar("_Maker", bound=StepMaker)
 
 
-def _step(*kinds: str) -> Callable[[Any], Any]:
-    def enter(maker: Any) -> Any:
+def _step(*kinds: str) -> Callable[[_Maker], _Maker]:
+    def enter(maker: _Maker) -> _Maker:
         for kind in kinds:
             STEPS[kind] = maker
         return maker
@@ -222,6 +224,7 @@ class NeuronStep(Step):
     bias: Tensor
     offset: Tensor
     threshold: Tensor
+    provider: str
 
     def __init__(self, op: Any, edges: list[Edge]) -> None:
         super().__init__()
@@ -232,16 +235,25 @@ class NeuronStep(Step):
         self.max_code, self.signed = op.max_code, op.signed
         self.edge = _spike_edge(op)
         self.storage = storage_dtype(self.edge.low, self.edge.high)
-        # Unsigned, both constants go in one addition.
-        self.register_buffer("bias", bias if op.signed else bias + half, persistent=False)
+        self.time_steps, self.half, self.provider = op.time_steps, op.half, "auto"
+        wide = most > 2**31 - 1
+        self.obstacle = f"sums reach {most}, beyond int32" if wide else None
+        self.register_buffer("bias", bias, persistent=False)
         self.register_buffer("offset", half, persistent=False)
         self.register_buffer("threshold", theta, persistent=False)
 
     def forward(self, parts: list[Tensor]) -> Tensor:
-        sums = parts[0].to(self.dtype)
-        # A new tensor: the sum may have other readers.
-        membrane = sums + _per_channel(self.bias, sums, self.dtype)
+        sums = parts[0]
+        if uses_integer_kernel(self.provider, sums, self.obstacle):
+            numbers = (self.time_steps, self.signed, self.half)
+            return integer_fire(sums, self.bias, self.threshold, *numbers).to(self.storage)
+        return self._fire(sums.to(self.dtype))
+
+    def _fire(self, sums: Tensor) -> Tensor:
         theta = _per_channel(self.threshold, sums, self.dtype)
+        # Unsigned, both constants go in one addition. A new tensor: the sum may have other readers.
+        constant = self.bias if self.signed else self.bias + self.offset
+        membrane = sums + _per_channel(constant, sums, self.dtype)
         if not self.signed:
             # Not negative after the clamp, so that conversion to integers, which truncates, is the floor.
             return membrane.div_(theta).clamp_(0, self.max_code).to(self.storage)

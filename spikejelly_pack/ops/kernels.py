@@ -23,6 +23,7 @@ __all__ = [
     "encode",
     "fire",
     "fire_backward",
+    "integer_fire",
     "launch",
     "obstacle",
     "pack",
@@ -175,6 +176,17 @@ def decode(codes: Tensor, params: NeuronParameters, dtype: torch.dtype) -> Tenso
     values = torch.empty_like(codes, dtype=dtype)
     launch("decode", codes, values, params)
     return values
+
+
+def integer_fire(
+    sums: Tensor, bias: Tensor, theta: Tensor, codes: Tensor, time_steps: int, signed: bool, half: bool
+) -> None:
+    """Fire int32 sums ``[N, C, *]`` into ``codes``; bias and thresholds int32 ``[C]``."""
+    axis = 1 if theta.numel() > 1 else None
+    shape = {} if axis is not None else {"bias": bias.reshape(()), "theta": theta.reshape(())}
+    given = {"bias": bias, "theta": theta, **shape}
+    options = {"time_steps": time_steps, "signed": signed, "half": half, "channel_axis": axis}
+    launch("integer_fire", sums, given["theta"], codes, bias=given["bias"], **options)
 
 
 def gradient_space(start: Tensor, theta: Tensor, threshold: Tensor, learnable: bool) -> dict[str, Tensor]:

@@ -21,13 +21,6 @@ from spikejelly_pack.spec.errors import DtypeError, UnsupportedError
 pytestmark = pytest.mark.filterwarnings("ignore:.*functorch.*")
 
 
-@pytest.fixture(
-    params=[pytest.param("emulated", id="emulated"), pytest.param("cuda", id="cuda", marks=pytest.mark.gpu)]
-)
-def device(request: pytest.FixtureRequest) -> str:
-    return request.getfixturevalue(request.param)
-
-
 @pytest.fixture(autouse=True)
 def _no_stale_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Uninitialised outputs are NaN, or the largest integer: an element no kernel writes shows."""
@@ -232,6 +225,9 @@ def test_operators_pass_opcheck(device: str) -> None:
         torch.library.opcheck(namespace.fire_windows, (u, t, None, *constants(NeuronParameters(3)), False))
         torch.library.opcheck(namespace.serial_windows, (u, t, carry[0], *constants(params)))
     torch.library.opcheck(namespace.encode, (x, theta, 9, 2.0, True, True, "cupy"))
+    integers = torch.randint(-900, 900, (2, 3, 4, 4), device=device, dtype=torch.int32)
+    thresholds = torch.tensor([3, 7, 50], device=device)
+    torch.library.opcheck(namespace.integer_fire, (integers, thresholds - 9, thresholds, 4, False, True))
     state = (None, None, None, None, 0, *constants(params), True)
     torch.library.opcheck(namespace.fire_step, (carry, theta, *state))
 

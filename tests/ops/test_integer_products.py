@@ -1,0 +1,152 @@
+"""What each route refuses, and why: the proofs of exactness, at their limits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from spikejelly_pack.ops import integer_products as ip
+from spikejelly_pack.ops.integer_products import int8
+from spikejelly_pack.ops.integer_products.base import rows_of, storage_dtype
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+def dense(weights: list[list[int]], low: int = 0, high: int = 255) -> ip.Product:
+    return ip.Product(torch.tensor(weights), low, high)
+
+
+def refusal(name: str, product: ip.Product, device: torch.device = CPU) -> str | None:
+    return ip.routes()[name].refuses(product, device)
+
+
+def test_bounds_hold_for_every_subset_of_the_terms() -> None:
+    product = dense([[3, -4], [1, 1]], 0, 10)
+    assert product.sums == (-40, 30)
+    assert product.magnitude == 40
+    signed = dense([[3, -4], [1, 1]], -10, 10)
+    assert signed.sums == (-70, 70)
+    # A code that is never 0 still meets padding: 0 is among the sums.
+    assert dense([[2]], 3, 5).sums == (0, 10)
+
+
+def test_float32_up_to_its_last_exact_integer() -> None:
+    last = [[127] * 518 + [11]]  # 255 * 65797 = 2^24 + 1019
+    fits = [[127] * 518]  # 255 * 65786 = 2^24 - 1786
+    assert refusal("float32", dense(fits)) is None
+    assert "beyond the exact integers of float32" in str(refusal("float32", dense(last)))
+    assert refusal("float64", dense(last)) is None
+    assert "beyond the exact integers" in str(refusal("onednn", dense(last)))
+
+
+def test_float32_on_cuda_only_where_it_is_full_precision() -> None:
+    conv = ip.Product(torch.ones(2, 2, 3, 3, dtype=torch.int64), 0, 15, ip.Window())
+    assert "Winograd" in str(refusal("float32", conv, CUDA))
+    assert refusal("float32", conv, CPU) is None
+    assert refusal("float32", dense([[1]]), CUDA) is None
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        assert "TF32" in str(refusal("float32", dense([[1]]), CUDA))
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.mark.parametrize(("name", "held"), [("bfloat16", 256), ("float16", 2048)])
+def test_half_precision_routes(name: str, held: int) -> None:
+    assert refusal(name, dense([[held]], 0, 255), CUDA) is None
+    assert f"exceed {held}" in str(refusal(name, dense([[held + 1]], 0, 255), CUDA))
+    assert f"exceed {held}" in str(refusal(name, dense([[1]], 0, held + 1), CUDA))
+    grouped = ip.Product(torch.ones(2, 1, 1, 1, dtype=torch.int64), 0, 15, ip.Window(groups=2))
+    assert "groups" in str(refusal(name, grouped, CUDA))
+
+
+def test_int8_takes_bytes_and_int32_sums() -> None:
+    assert refusal("int8", dense([[127, -128]])) is None
+    for wide in (128, -129):
+        assert "beyond int8" in str(refusal("int8", dense([[wide]])))
+        assert "beyond int8" in str(refusal("onednn", dense([[wide]])))
+    assert "beyond int32" in str(refusal("int8", dense([[127] * 67_000])))
+    assert "codes exceed 8 bits" in str(refusal("onednn", dense([[1]], 0, 511)))
+    assert "codes exceed 8 bits" in str(refusal("onednn", dense([[1]], -255, 255)))
+
+
+def test_a_cpu_without_vnni_saturates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AVX2 adds pairs of u8 x s8 products in int16: 2 * 255 * 64 fits, 2 * 255 * 65 does not."""
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    assert refusal("int8", dense([[64]])) is None
+    for name in ("int8", "onednn"):
+        assert "in int16, which saturates for weights of 65" in str(refusal(name, dense([[-65]])))
+    assert refusal("int8", dense([[65]]), CUDA) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype"),
+    [(0, 1, torch.uint8), (0, 255, torch.uint8), (-127, 127, torch.int8), (0, 256, torch.int32),
+     (-128, 128, torch.int32)],
+)  # fmt: skip
+def test_storage(low: int, high: int, dtype: torch.dtype) -> None:
+    assert storage_dtype(low, high) is dtype
+    assert [torch.tensor(n).to(dtype).item() for n in (low, high)] == [low, high]
+
+
+@pytest.mark.parametrize("zero", [0, -128])
+def test_unfolding_is_a_convolution(zero: int) -> None:
+    """Rows times weights are the convolution of the image padded with what stands for the code 0."""
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(-128, 128, (2, 3, 7, 6), generator=generator).to(torch.int8)
+    weight = torch.randint(-9, 10, (4, 3, 3, 2), generator=generator)
+    window = ip.Window((2, 1), (1, 2), (2, 1))
+    rows, (samples, height, width) = rows_of(codes, (3, 2), window, zero)
+    ours = rows.to(torch.int64) @ weight.permute(0, 2, 3, 1).flatten(1).t()
+    ours = ours.view(samples, height, width, 4).permute(0, 3, 1, 2)
+    padded = F.pad(codes.double(), (2, 2, 1, 1), value=float(zero))
+    assert torch.equal(
+        ours.double(), F.conv2d(padded, weight.double(), None, window.stride, 0, window.dilation)
+    )
+
+
+@pytest.mark.parametrize(
+    "low_high", [(0, 127), (0, 255), (-127, 127), (0, 511), (-511, 511), (0, 65535), (-65535, 65535)]
+)
+@pytest.mark.parametrize("unsigned_bytes", [False, True])
+def test_pieces_are_the_code(low_high: tuple[int, int], unsigned_bytes: bool) -> None:
+    """Every code, as the int8 factors and the offset that it is multiplied as."""
+    low, high = low_high
+    product = dense([[1]], low, high)
+    codes = torch.arange(low, high + 1).to(storage_dtype(low, high))
+    pieces = int8._pieces(product, unsigned_bytes)
+    total = torch.zeros(len(codes), dtype=torch.int64)
+    for piece in pieces:
+        part = piece.take(codes)
+        assert part.dtype in ((torch.int8, torch.uint8) if unsigned_bytes else (torch.int8,))
+        total += (part.to(torch.int64) - piece.zero) * piece.factor
+    assert torch.equal(total, torch.arange(low, high + 1))
+    assert len(pieces) == (1 if high <= 255 else 2 if high <= 16383 else 3)
+
+
+def test_a_first_forward_inside_a_graph_capture_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from spikejelly_pack.spec.errors import RunError
+
+    ip.forget_choices()
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "a card")
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(RunError, match="run one forward before it"):
+        ip.choose_route(dense([[1]]), (1, 1), CUDA)
+    ip.choice._cuda_name.cache_clear()
+
+
+def test_random_products_on_every_cpu_route() -> None:
+    generator = torch.Generator().manual_seed(1)
+    for low, high in ((0, 15), (-15, 15), (0, 255), (-127, 127), (0, 1023)):
+        weight = torch.randint(-128, 128, (9, 37), generator=generator)
+        product = ip.Product(weight, low, high)
+        codes = torch.randint(low, high + 1, (5, 37), generator=generator)
+        expected = (codes @ weight.t()).double()
+        for route in ip.ROUTES:
+            if "cpu" in route.devices and route.refuses(product, CPU) is None:
+                kernel: Any = route.prepare(product, CPU)
+                assert torch.equal(kernel(codes.to(storage_dtype(low, high))).double(), expected), route.name
