@@ -28,6 +28,16 @@ def fake_quantize(scale: float, low: int, high: int, zero: int = 0) -> ao.FakeQu
     return made
 
 
+def per_channel(zeros: list[int], axis: int) -> ao.FakeQuantize:
+    made = ao.FakeQuantize(
+        quant_min=0, quant_max=15, observer=ao.PerChannelMinMaxObserver, ch_axis=axis,
+        qscheme=torch.per_channel_affine,
+    )  # fmt: skip
+    made.disable_observer()
+    made.scale, made.zero_point = torch.ones(2), torch.tensor(zeros, dtype=torch.int32)
+    return made
+
+
 def values(scale: float, top: int, dtype: torch.dtype) -> Tensor:
     """Every code, every middle between codes and their float neighbours, both signs, beyond the ends."""
     halves = torch.arange(-2 * top - 4, 2 * top + 5, dtype=dtype) / 2 * torch.tensor(scale, dtype=dtype)
@@ -149,6 +159,35 @@ def test_a_wrong_description_is_refused() -> None:
         convert(nn.Sequential(Own(0.5, described=0.25), nn.Linear(4, 3)), extra_quantizers={Own: read})
 
 
+@pytest.mark.parametrize(("shift", "value"), [(0.505, 0.496), (0.495, 0.503)])
+def test_rounding_elsewhere_is_no_tie(shift: float, value: float) -> None:
+    """A quantizer that rounds beside the middle differs from the node where no tie is."""
+
+    class Shifted(Own):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x / self.step + shift).floor().clamp(0, 7) * self.step
+
+    net, x = nn.Sequential(Shifted(), nn.Linear(4, 3)), torch.full((2, 4), 3.0)
+    assert convert(net, x, extra_quantizers={Shifted: read}) is not None
+    with pytest.raises(UnsupportedError, match="the quantizer must compute what its description says"):
+        convert(net, torch.full((2, 4), (1 + value) * 0.5), extra_quantizers={Shifted: read})
+
+
+def test_a_tie_moves_a_code_by_one_step_only() -> None:
+    class Jumping(Own):
+        def forward(self, x: Tensor) -> Tensor:
+            code = (x / self.step).round().clamp(0, 7)
+            return torch.where(x == 2.5 * self.step, code + self.jump, code) * self.step
+
+        jump = 1.0  # 2.5 rounds to 2, so this is what the node does
+
+    net, x = nn.Sequential(Jumping(), nn.Linear(4, 3)), torch.full((2, 4), 1.25)
+    assert sum(convert(net, x, extra_quantizers={Jumping: read}).report.ties.values()) == 0
+    Jumping.jump = 3.0  # two steps beyond the node's code
+    with pytest.raises(UnsupportedError, match="the quantizer must compute what its description says"):
+        convert(net, x, extra_quantizers={Jumping: read})
+
+
 def test_qcfs_reader_knows_both_orders() -> None:
     x = torch.rand(1, 2000) * 2
     theta = torch.tensor(1.7)
@@ -183,6 +222,17 @@ REFUSED: dict[str, tuple[Any, type[SpikePackError], str]] = {
         lambda: nn.Sequential(ao.FakeQuantize(quant_min=0, quant_max=255)), UnsupportedError,
         "got a moving observer; apply torch.ao.quantization.disable_observer",
     ),
+    "switched off": (
+        lambda: nn.Sequential(fake_quantize(0.1, 0, 255).apply(ao.disable_fake_quant)), UnsupportedError,
+        "with fixed scales, got it switched off or dynamic",
+    ),
+    "channels on another axis": (
+        lambda: nn.Sequential(per_channel([0, 0], axis=2)), UnsupportedError, "along axis 1, got ch_axis=2",
+    ),
+    "zero points per channel": (
+        lambda: nn.Sequential(per_channel([0, 3], axis=1)), UnsupportedError,
+        r"all channels must share one zero point, got \[0, 3\]",
+    ),
     "bad step": (
         lambda: nn.Sequential(fake_quantize(float("nan"), 0, 255)), UnsupportedError, "positive and finite",
     ),
@@ -214,6 +264,13 @@ def test_bad_arguments_and_data() -> None:
         LSQActivation(1, signed=True)
 
 
+@torch.no_grad()
+def test_cap_at_the_largest_code() -> None:
+    """ReLU6 in front of codes up to exactly 6 changes nothing."""
+    net, x = nn.Sequential(nn.ReLU6(), LSQActivation(2, step=2.0), nn.Linear(4, 4)), torch.rand(9, 4) * 9
+    assert torch.equal(convert(net.eval(), x)(x), net(x))
+
+
 def test_mixed_widths_run_packed() -> None:
     net = nn.Sequential(LSQActivation(2, step=1.0), nn.Linear(4, 4), LSQActivation(3, step=0.1)).eval()
     x = torch.rand(9, 4) * 3
@@ -229,4 +286,5 @@ def test_lsq_gradients_are_those_of_the_paper() -> None:
     assert x.grad is not None
     assert x.grad.tolist() == [[0.0, 1.0, 1.0, 0.0]]
     per_value = [0.0, 0 - 0.4, 2 - 1.8, 3.0]
+    assert module.s.grad is not None
     assert float(module.s.grad) == pytest.approx(sum(per_value) / (4 * 3) ** 0.5, rel=1e-6)
