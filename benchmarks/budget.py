@@ -33,8 +33,8 @@ __all__ = ["FAST", "figure", "run", "splits", "table"]
 FAST: dict[str, Any] = {
     "budgets": (4,), "choices": (1, 2), "epochs": {"digits": 1, "events": 1}, "samples": 128, "store": False,
 }  # fmt: skip
-CHOICES = (1, 2, 4, 8)
-FRAMES = 8  # real time steps of an event clip before folding
+CHOICES = (1, 2, 4)
+FRAMES = 4  # real time steps of an event clip before folding
 STRIDE = {"digits": 1, "events": 2}  # of the first convolution: maps of 8 x 8 behind it
 # Static data: the residual of the soft reset is carried, as in a LIF neuron, and dithers the windows. Event
 # data: the membrane is, which remembers what earlier windows showed.
@@ -98,7 +98,7 @@ def run(
             "choose powers of two."
         )
     settings = {
-        "choices": list(choices), "epochs": epochs, "width": width, "samples": samples, "frames": FRAMES,
+        "epochs": epochs, "width": width, "samples": samples, "frames": FRAMES,
         "nodes": NODES,
     }  # fmt: skip
     kept = _Kept(settings, store)
@@ -126,7 +126,7 @@ def run(
         "results": found,
         "direction": {name: _direction(rows) for name, rows in found.items()},
         "published": PUBLISHED,
-        "settings": {**settings, "budgets": list(budgets), "seeds": list(seeds)},
+        "settings": {**settings, "budgets": list(budgets), "choices": list(choices), "seeds": list(seeds)},
         "machine": {"processor": platform.processor() or platform.machine(), "torch": torch.__version__},
     }
 

@@ -34,7 +34,7 @@ Say = Callable[[str], None]
 
 def run(
     seeds: Sequence[int] = (0, 1, 2),
-    epochs: int = 10,
+    epochs: int = 8,
     budgets: Sequence[float] = (2, 3, 4, 6, 8, 10, 12, 16),
     tuned: Sequence[float] = (2, 4),
     tuning_epochs: int = 3,

@@ -108,14 +108,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     options = {**weights.options, **({} if args.classes is None else {"classes": args.classes})}
     source = build_model(args.model, options)
     load_weights(source, weights)
-    plan = chosen_plan(args, source)
-    steps = steps if plan is None else plan.steps_by_name
+    plan, steps = chosen_plan(args, source, steps)
     how = preprocessing_options(args, weights)
     voc = task == "segmentation" and "_VOC_" in weights.source
     data = opened(args, task, how, voc, args.samples)
-    network = _converted(args, source.to(device), data, steps, device)
-    if plan is not None:
-        quantized_by(plan, network)
+    network = quantized_by(plan, _converted(args, source.to(device), data, steps, device))
     report = network.report
     about = _conversion(args, task, weights.source, options, how, voc)
     about.time_steps, about.route = report.time_steps, report.route
@@ -127,8 +124,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     result = {"file": args.out, "task": task, "time_steps": report.time_steps, "samples": data.samples}
     result |= {"coverage": report.coverage, "nodes": len(report.layers), "analog": report.analog}
     result |= {"route": report.route, "output_error": report.output_error}
-    if plan is not None:
-        result |= {"plan": args.plan, "weight_bits": plan.weight_bits}
+    result |= {} if plan is None else {"plan": args.plan, "weight_bits": plan.weight_bits}
     if args.plots:
         from ..tasks.plots import write_plots
 

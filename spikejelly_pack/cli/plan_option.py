@@ -21,15 +21,17 @@ def add_plan_argument(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def chosen_plan(args: argparse.Namespace, source: Any) -> BudgetPlan | None:
-    """The plan, if one is asked for; the options of the conversion become those it was made with.
+def chosen_plan(args: argparse.Namespace, source: Any, steps: Any) -> tuple[BudgetPlan | None, Any]:
+    """The plan, if one is asked for, and its time steps, else ``steps``.
+
+    The options of the conversion become those the plan was made with.
 
     Raises:
         ExchangeFileError: The file is no plan.
         ParameterError: It was made for another network, or an option contradicts it.
     """
     if args.plan is None:
-        return None
+        return None, steps
     from ..bit_budget.plan import read_plan
 
     plan = read_plan(args.plan)
@@ -47,11 +49,13 @@ def chosen_plan(args: argparse.Namespace, source: Any) -> BudgetPlan | None:
     args.route = plan.route
     for name in ("calibrator", "channel_wise"):
         setattr(args, name, plan.conversion.get(name, getattr(args, name)))
-    return plan
+    return plan, plan.steps_by_name
 
 
-def quantized_by(plan: BudgetPlan, network: Any) -> Any:
-    """The network with the plan's weights as plain values; its bits are noted in the result."""
+def quantized_by(plan: BudgetPlan | None, network: Any) -> Any:
+    """The network with the weights of a plan, if there is one, as plain values."""
+    if plan is None:
+        return network
     from ..bit_budget.plan import apply_plan
     from ..bit_budget.quantize import bake_weights
 

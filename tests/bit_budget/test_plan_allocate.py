@@ -102,6 +102,13 @@ def test_costs_of_any_size() -> None:
     assert found.cost <= budget
 
 
+def test_solver_tolerance_does_not_pass_the_budget() -> None:
+    """One unit above a billion is within the solver's tolerance; the budget is not."""
+    tempting = Layer(None, np.array([1.0, 0.5, 0.0]), np.array([[1e9, 1e9 + 1, 1e9 + 2]]))
+    assert allocate(Problem(np.zeros((0, 1)), (tempting,)), 1e9).widths == (0,)
+    assert allocate(Problem(np.zeros((0, 1)), (tempting,)), 1e9 + 1).widths == (1,)
+
+
 def test_unreachable_budget_says_the_smallest() -> None:
     problem = problem_of(1, 2, 2, 2, 2)
     least = smallest_cost(problem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -160,6 +161,22 @@ def test_threshold_is_the_best_there_is() -> None:
         row = integer_weights(network)["2"][channel]
         m = np.abs(row).max() // peak[channel]
         assert abs(m / threshold - ratio) / ratio <= min(errors.values()) * (1 + 1e-6)
+
+
+def test_integers_stay_where_the_threshold_is_coarse(tolerance: Callable[..., Any]) -> None:
+    """One digit in, six out: a threshold of a few units; rounding it must not reach the weights."""
+    torch.manual_seed(4)
+    net = nn.Sequential(
+        SpikePackNode(1), sj.Flatten(), sj.Linear(32, 8), SpikePackNode(6, v_threshold=0.6), sj.Linear(8, 2)
+    )
+    quantize_weights(net, 8)
+    network = build_integer(net, inputs(2), own_bits=True)
+    assert int(network.neurons[0].threshold.max()) < 20
+    assert np.array_equal(integer_weights(network)["2"], own_integers(net)["2"])
+    # one unit of the readout's membrane is what its integers stand for: scale times integers is the weight
+    real = network.readouts[0].scale[:, None] * integer_weights(network)["4"]
+    wanted = net[4].weight.detach().numpy() / 63
+    assert np.abs(real - wanted).max() <= tolerance(torch.float32).between(4, float(np.abs(wanted).max()))
 
 
 def test_more_than_eight_bits_are_refused() -> None:

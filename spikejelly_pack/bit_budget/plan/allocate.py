@@ -25,8 +25,7 @@ from ...spec.errors import ParameterError, RunError
 __all__ = ["Allocation", "Layer", "Near", "Problem", "allocate", "check_budget", "smallest_cost"]
 
 FloatArray = npt.NDArray[np.float64]
-_SLACK = 1e-6  # feasibility tolerance of the solver, relative to the budget
-_ATTEMPTS = 4
+_ATTEMPTS = 64  # choices within the solver's feasibility tolerance above the budget, each forbidden in turn
 
 
 @dataclass(frozen=True)
@@ -134,14 +133,13 @@ def allocate(
         RunError: The solver gave up.
     """
     check_budget(problem, budget, owner)
-    index = _Index(problem)
-    allowed, cost = budget, math.inf
+    index, cost = _Index(problem), math.inf
     for _ in range(_ATTEMPTS):
-        steps, widths = index.solve(allowed, near, owner)
+        steps, widths = index.solve(budget, near, owner)
         cost = problem.cost(steps, widths)
         if cost <= budget:
             return Allocation(steps, widths, problem.loss(steps, widths), cost)
-        allowed -= 2 * _SLACK * budget  # the solver's tolerance let it past
+        index.forbid(steps, widths)  # the solver's tolerance let it past
     raise RunError(f"{owner}: the solver must respect the budget {budget:.6g}, got {cost:.6g}; report it.")
 
 
@@ -158,6 +156,11 @@ class _Index:
             self.y.append(np.arange(start, start + layer.cost.size).reshape(layer.cost.shape))
             start += layer.cost.size
         self.size = start
+        self._forbidden: list[FloatArray] = []
+
+    def forbid(self, steps: tuple[int, ...], widths: tuple[int, ...]) -> None:
+        """Leave one choice out from now on."""
+        self._forbidden.append(self._kept(Near(steps, widths, 0))[0])
 
     def solve(self, budget: float, near: Near | None, owner: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Chosen indices."""
@@ -173,6 +176,8 @@ class _Index:
         if near is not None:
             kept, count = self._kept(near)
             constraints.append(LinearConstraint(kept[None], count - near.changes, np.inf))
+        for row in self._forbidden:
+            constraints.append(LinearConstraint(row[None], -np.inf, len(self.x) + len(self.y) - 1))
         size = float(np.abs(loss).max(initial=0.0)) or 1.0
         found = milp(
             loss / size, integrality=np.ones(self.size), bounds=Bounds(0, 1), constraints=constraints,

@@ -88,7 +88,7 @@ class WeightQuantizer(nn.Module):
 
     def best_scale(self, rows: Tensor) -> Tensor:
         """Scales ``[C]`` of least squared error for ``[C, K]``."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} must define best_scale")
 
     def code(self, share: Tensor) -> Tensor:
         """Integers of ``w / s`` already clamped to the range, as floats."""
