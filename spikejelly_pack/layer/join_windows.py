@@ -7,7 +7,6 @@ of equally scaled trains, concatenation) to the weights that absorb it: the netw
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -57,8 +56,8 @@ def scaled_weight(module: nn.Module, factor: Tensor) -> Tensor:
 class _Flow:
     """Factors on the values of a traced network where they are not 1: ``[]``, or ``[C]`` behind a concat."""
 
-    def __init__(self, net: nn.Module, graph: fx.Graph, longest: int) -> None:
-        self.net, self.graph, self.longest = net, graph, longest
+    def __init__(self, net: nn.Module, graph: fx.Graph, gains: dict[nn.Module, float], longest: int) -> None:
+        self.net, self.gains, self.longest = net, gains, longest
         self.kinds = edge_kinds(graph, net)
         modes = {node.step_mode for node in nodes_of(net).values()}
         self.channel_axes = (-3, 2 if "m" in modes else 1)
@@ -96,10 +95,8 @@ class _Flow:
             if isinstance(passed, str):
                 raise self.refuse(node, passed)
             self.factors[node] = passed
-        if is_node(module) and not module.scale_output and module.window < self.longest:
-            window = replace(module.params, window=self.longest).window_code
-            gain = window.weight_sum / module.params.window_code.weight_sum
-            self.factors[node] = torch.tensor(gain, dtype=torch.float64)
+        if is_node(module) and not module.scale_output and self.gains[module] != 1.0:
+            self.factors[node] = torch.tensor(self.gains[module], dtype=torch.float64)
 
     def _absorb(self, node: fx.Node, module: Any, trains: list[fx.Node]) -> None:
         factor = self.factor(trains[0]) if trains else self.factor(node)
@@ -195,26 +192,44 @@ def join_windows(net: nn.Module, example: Tensor | tuple[Tensor, ...] | None = N
     windows = sorted({node.window for node in nodes.values()})
     if len(windows) < 2 or len({node.params.tau for node in nodes.values()}) > 1:
         return []
+    own = {node: (node.params, node.window_gain) for node in nodes.values()}
+    for node in nodes.values():
+        node.check_window_boundary("window")
+    for node in nodes.values():
+        node.window = windows[-1]
+    try:
+        gains: dict[nn.Module, float] = {node: node.window_gain / before for node, (_, before) in own.items()}
+        scaled = _factors(net, example, gains, windows)
+    except UnsupportedError:
+        for node, (params, _) in own.items():
+            node.params = params
+        raise
+    done: set[int] = set()
+    for name, factor in scaled.items():
+        module = net.get_submodule(name)
+        if id(weight_of(module)) not in done:  # tied weights are scaled once
+            _scale(module, factor)
+            done.add(id(weight_of(module)))
+    return list(scaled)
+
+
+def _factors(
+    net: nn.Module,
+    example: Tensor | tuple[Tensor, ...] | None,
+    gains: dict[nn.Module, float],
+    windows: list[int],
+) -> dict[str, Tensor]:
+    """Factor that the weight of each module has to absorb."""
     graph, error = trace(net, example)
     if graph is None:
         raise UnsupportedError(
             f"adapt: net must be traceable by torch.fx to give nodes of windows {windows} one window, got "
             f"{type(net).__name__}: {error}; build all nodes with window={windows[-1]}."
         )
-    flow = _Flow(net, graph, windows[-1])
+    flow = _Flow(net, graph, gains, windows[-1])
     for node in graph.nodes:
         flow.follow(node)
-    scaled, done = flow.scaled(), set()
-    for module in nodes.values():
-        module.check_window_boundary("window")
-    for name, factor in scaled.items():
-        module = net.get_submodule(name)
-        if id(weight_of(module)) not in done:  # tied weights are scaled once
-            _scale(module, factor)
-            done.add(id(weight_of(module)))
-    for module in nodes.values():
-        module.window = windows[-1]
-    return list(scaled)
+    return flow.scaled()
 
 
 @torch.no_grad()

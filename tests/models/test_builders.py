@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import ModuleType
 from typing import Any
 
@@ -11,6 +12,7 @@ from spikingjelly.activation_based import functional
 from spikingjelly.activation_based.neuron.base_node import BaseNode
 
 from spikejelly_pack import SpikePackNode, adapt, decode_output, set_form
+from spikejelly_pack.spec.errors import UnsupportedError
 
 # The one table entry that needs adapt to run packed: its attention over time is built for T steps.
 NEEDS_ADAPT = {"masnn"}
@@ -76,6 +78,35 @@ def test_forms_agree_after_adapt(builder: Any, forms: ModuleType, tolerance: Any
     again = adapt(net, builder.serial(image))
     assert again.replaced == ()
     assert again.named == ()
+
+
+# Every node of these is read by weights; the others add, multiply or average spikes of different nodes.
+ABSORBING = {"spiking_vgg11_bn", "ms_resnet", "max_resnet", "att_ms_resnet"}
+
+
+def test_time_steps_per_node(builder: Any, forms: ModuleType, tolerance: Any) -> None:
+    """T of 4, 3 and 2 in turn: adapt joins the windows in place, or says where no weight can absorb it."""
+    generator = torch.Generator().manual_seed(11)
+    net = builder.build().double().eval()
+    forms.randomise(net, generator)
+    image = builder.image(generator)
+    nodes = list(forms.nodes(net).values())
+    for index, node in enumerate(nodes):
+        node.params = dataclasses.replace(node.params, time_steps=4 - index % 3)
+    if builder.name not in ABSORBING:
+        with pytest.raises(
+            UnsupportedError, match="put a synapse in between, or build all nodes with window=4"
+        ):
+            adapt(net, builder.serial(image))
+        assert [node.window for node in nodes] == [4 - index % 3 for index in range(len(nodes))]
+        return
+    report = adapt(net, builder.serial(image))
+    assert report.exact
+    assert {node.window for node in nodes} == {4}
+    result = forms.compare(net, image, builder.repeats, tolerance)
+    assert (result.flips, result.unexplained) == (0, 0)
+    assert result.difference(result.serial) <= 1e-9
+    assert not builder.repeats or net.T == 4
 
 
 def test_gradients_agree_after_adapt(builder: Any, forms: ModuleType) -> None:
