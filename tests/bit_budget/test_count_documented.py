@@ -32,7 +32,7 @@ def test_code(index: int) -> None:
     if index == 0:
         found = out.getvalue().splitlines()[: len(shown[1].splitlines())]
         assert found[0] == shown[1].splitlines()[0]
-        # A membrane at a rounding tie may fire otherwise on another machine: one of 640 products of 16 samples.
+        # A membrane at a rounding tie may fire otherwise on another machine: a few of 640 * 16 products.
         assert numbers("\n".join(found)) == pytest.approx(numbers(shown[1]), rel=1e-2)
 
 
