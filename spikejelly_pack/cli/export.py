@@ -101,6 +101,19 @@ def _load_weights(model: nn.Module, path: str) -> None:
         ) from None
 
 
+def _model(args: argparse.Namespace) -> Any:
+    """The network that the command names: a user's own, a saved conversion, or one that was trained."""
+    from ..tasks.models import build_model
+    from ..tasks.saved import is_conversion
+    from ..train import load_network
+
+    trained = args.model.endswith((".ckpt", ".safetensors")) and not is_conversion(args.model)
+    model = load_network(args.model).one_window() if trained else build_model(args.model)
+    if args.weights:
+        _load_weights(model, args.weights)
+    return model
+
+
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Convert if the model has no SpikePack node, export, and say what was written."""
     from spikingjelly.activation_based import ann2snn
@@ -110,16 +123,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ..recipes import SpikePackRecipe
     from ..spec.atomic import check_writable
     from ..spec.bounds import accumulator_bounds
-    from ..tasks.models import build_model
-    from ..tasks.saved import is_conversion
-    from ..train import load_network
 
     check_writable(args.out)
     data = load_data(args.data)
-    trained = args.model.endswith((".ckpt", ".safetensors")) and not is_conversion(args.model)
-    model: Any = load_network(args.model).one_window() if trained else build_model(args.model)
-    if args.weights:
-        _load_weights(model, args.weights)
+    model = _model(args)
     converted = not any(isinstance(module, SpikePackNode) for module in model.modules())
     if converted:
         recipe = SpikePackRecipe(data.split(256), time_steps=args.time_steps, calibrator=args.calibrator)

@@ -79,12 +79,12 @@ class Classifier(nn.Module):
         """
         if not self.is_spikepack:
             raise UnsupportedError(
-                f"export: the neurons must be SpikePack's, got {self.config['neuron']['class_path']}; train the "
-                "network with spikejelly_pack.neuron.SpikePackNode."
+                f"export: the neurons must be SpikePack's, got {self.config['neuron']['class_path']}; train "
+                "the network with spikejelly_pack.neuron.SpikePackNode."
             )
         if self.windowed:
             raise UnsupportedError(
-                f"export: inputs must be one window [N, *], got the network {self.config.get('network')!r} whose "
+                f"export: inputs must be one window [N, *], got {self.config.get('network')!r}, whose "
                 "real time steps are windows that pass a membrane on; the exchange file has no such carry."
             )
         self.set_form("packed")

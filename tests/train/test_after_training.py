@@ -48,7 +48,8 @@ def test_serial_form_evaluates_identically(trained: Any, images: torch.Tensor, t
     """Float64: every code of every layer equal, logits to rounding, predictions equal.
 
     Logits are sums over 12 inputs (the head), of averages over 16 codes, of T digits:
-    ``between(12 + 16 + 3)`` of the magnitude of their terms. A code could differ only where a membrane is a rounding from a threshold.
+    ``between(12 + 16 + 3)`` of the magnitude of their terms. A code could differ only where a membrane is a
+    rounding away from a threshold.
     """
     net = load_network(trained[1]["files"]["best"]).double()
     packed, codes = _codes(net, images.double())
