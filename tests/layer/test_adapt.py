@@ -263,6 +263,7 @@ class Joins(nn.Module):
 CANNOT = {
     "the output": lambda _net, a, _b: a,
     "adds values of different scale": lambda net, a, b: net.fc(a + b),
+    "which adds values of different scale": lambda net, a, b: net.fc(a + net.fc.bias) + net.fc(b),
     "is BatchNorm1d": lambda net, a, b: net.fc(net.norm(a)) + net.fc(b),
     "is SpikePackNode": lambda net, a, _b: net.fc(net.long(a)),
     "is called on codes of different time steps": lambda net, a, b: net.fc(a) + net.fc(b),
@@ -307,6 +308,18 @@ def test_tied_weights_absorb_once_or_not_at_all() -> None:
     ):
         adapt(net)
     assert net.short.window == 2
+
+
+def test_outputs_in_real_units_need_no_factor() -> None:
+    scaled = SpikePackNode(2, scale_output=True, form="packed")
+    net = nn.Sequential(scaled, layer.Linear(2, 2), SpikePackNode(4, form="packed"), layer.Linear(2, 2))
+    weight, x = net[1].weight.detach().clone(), torch.rand(3, 2)
+    before = net(x)
+    report = adapt(net)
+    assert [entry.name for entry in report.named] == ["0"]
+    assert scaled.window == 4
+    assert torch.equal(net[1].weight, weight)
+    assert torch.equal(net(x), before)
 
 
 def test_functions_that_do_not_trace_keep_their_windows() -> None:
