@@ -24,6 +24,7 @@ from spikejelly_pack.bit_budget.plan import (
     read_plan,
     write_plan,
 )
+from spikejelly_pack.bit_budget.plan.planner import Checked
 from spikejelly_pack.bit_budget.quantize import quantize_weights, quantized_layers
 from spikejelly_pack.integer import build_integer
 from spikejelly_pack.neuron import SpikePackNode
@@ -145,6 +146,28 @@ def test_plans_are_never_worse_than_uniform(shared: Planner) -> None:
         assert plan.loss["held_out"] > 0
 
 
+def test_uniform_takes_part(shared: Planner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Should the program, or the real network of its choice, do worse, the uniform choice is the plan."""
+    budget = 30_000
+    best = shared.uniform(budget)
+    assert best is not None
+    with monkeypatch.context() as patch:
+        cheapest = shared.search.same(0, 0)
+        bad = dataclasses.replace(shared.find(budget), choice=cheapest, loss=1e9)
+        patch.setattr(shared.search, "_solved", lambda *_: bad)
+        assert shared.search.plan(budget).loss == best.loss
+    uniform = shared.uniform_plan(best, budget)
+
+    def checked(plan: BudgetPlan) -> Checked:
+        same = (plan.time_steps, plan.weight_bits) == (uniform.time_steps, uniform.weight_bits)
+        return Checked(1.0 if same else 2.0, None, 1.0)
+
+    monkeypatch.setattr(shared, "_checked", checked)
+    plan = shared.plan(budget)
+    assert (plan.time_steps, plan.weight_bits) == (uniform.time_steps, uniform.weight_bits)
+    assert plan.loss["planned"] == 1.0
+
+
 def test_search_against_every_choice() -> None:
     """Small enough to try everything: the plan is within the best tenth of what fits."""
     found = planner(steps=(1, 3), bits=(2, 5))
@@ -248,6 +271,11 @@ def test_plan_for_another_model(shared: Planner) -> None:
         convert_with_plan(other, [data()], plan)
     snn = convert(other, [data()], 2, progress=False)
     with pytest.raises(ParameterError, match=r"must have the nodes and layers the plan was made for"):
+        apply_plan(snn, plan)
+    wider = model()
+    wider.head = nn.Linear(96, 5)
+    snn = convert(wider, [data()], plan.steps_by_name, progress=False)
+    with pytest.raises(ParameterError, match=r"got none that fits 'head' and 0 more; make a plan for it"):
         apply_plan(snn, plan)
     same = convert(model(), [data()], 8, progress=False)
     with pytest.raises(ParameterError, match=r"must have T = \d, got 8, which its threshold is calibrated"):
