@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import re
 import warnings
@@ -21,7 +22,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from ..spec.atomic import check_writable, write_text
-from ..spec.errors import ParameterError, RunError, SpikePackError
+from ..spec.errors import OutputError, ParameterError, RunError, SpikePackError
 from .files import AtomicCheckpoints
 from .loop import materialize
 from .module import DirectTraining
@@ -31,6 +32,8 @@ from .saved import load_network, load_weights, read_checkpoint, save_network
 from .sources import SplitData
 
 __all__ = ["TrainCLI", "train"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class TrainCLI(LightningCLI):
@@ -104,7 +107,7 @@ def train(arguments: Sequence[str]) -> dict[str, Any]:
         _check_resume(model, resume)
     last = out / "checkpoints" / "last.ckpt"
     watch_with(lambda rank, code: _lost(f"process {rank} of the run ended with code {code}", last))
-    if cli.trainer.is_global_zero:
+    if cli.trainer.is_global_zero and not cli.config["trainer"].get("fast_dev_run"):
         write_text(out / "config.yaml", cli.parser.dump(cli.config, skip_none=False))
     with _quiet():
         _fit(cli, resume, last)
@@ -144,6 +147,13 @@ def _fit(cli: TrainCLI, resume: str | None, last: Path) -> None:
         trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
     except SpikePackError:
         raise
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise OutputError(
+            f"{cli.config['out']}: the disk must hold the logs, got {error.strerror}; checkpoints are "
+            f"kept; free some space and go on with --resume {last}, or choose another --out."
+        ) from None
     except RuntimeError as error:
         if trainer.world_size == 1 or not re.search(
             r"(?i)gloo|nccl|connection|peer|socket|timeout", str(error)

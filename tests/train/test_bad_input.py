@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import resource
 import subprocess
@@ -213,6 +215,19 @@ def test_a_disk_that_fills_up_while_training(trained: Any, tiny: Path, tmp_path:
     assert "Traceback" not in done.stderr
     assert (folder / "best.ckpt").read_bytes() == last.read_bytes()
     assert not list(folder.glob("*.part"))
+
+
+def test_a_disk_that_cannot_hold_the_logs(
+    train: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lightning.pytorch.loggers import CSVLogger
+
+    def full(_: CSVLogger) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(CSVLogger, "save", full)
+    with pytest.raises(OutputError, match="the disk must hold the logs, got No space left on device; checkp"):
+        train(tmp_path)
 
 
 def test_reports_of_the_parser_in_one_sentence() -> None:
