@@ -19,8 +19,9 @@ from ..spec.equations import nearest_code
 from ..spec.errors import DtypeError, ShapeError, UnsupportedError
 from ..spec.graph import Input, Network, Readout
 from ..spec.parameters import NeuronParameters
-from .accelerated_ops import STEPS, Edge, NeuronStep, Step
+from .accelerated_ops import STEPS, Step
 from .export import build_integer
+from .fused import fuse
 from .torch_network import IntegerNetwork
 
 __all__ = ["AcceleratedModel", "AcceleratedNetwork", "accelerate"]
@@ -48,22 +49,21 @@ class AcceleratedNetwork(nn.Module):
         super().__init__()
         self.network, self.check = network, bool(check)
         self.provider = check_provider(provider, "accelerate")
-        edges: dict[str, Edge] = {}
-        self.steps = nn.ModuleDict()
-        self._names: dict[str, str] = {}
-        last: dict[str, str] = {}
-        for index, op in enumerate(network.ops.values()):
+        found: dict[str, Step] = {}
+        for op in network.ops.values():
             if op.kind not in STEPS:
                 raise UnsupportedError(
                     f"accelerate: {op.label} has no accelerated step; run the network with IntegerNetwork."
                 )
-            step = STEPS[op.kind](op, [edges[name] for name in op.inputs])
-            if isinstance(step, NeuronStep):
-                step.provider = self.provider
-            edges[op.name] = step.edge
-            self._names[op.name] = f"{index}"
-            self.steps[f"{index}"] = step
-            last.update(dict.fromkeys((op.name, *op.inputs), op.name))
+            found[op.name] = STEPS[op.kind](op, [found[name].edge for name in op.inputs])
+        self._sources = {op.name: op.inputs for op in network.ops.values()}
+        fuse(network, found, self._sources)
+        for step in found.values():
+            step.use_provider(self.provider)
+        # Names may hold dots, which modules may not.
+        self._names = {name: f"{index}" for index, name in enumerate(found)}
+        self.steps = nn.ModuleDict({self._names[name]: step for name, step in found.items()})
+        last = {name: reader for reader, sources in self._sources.items() for name in (reader, *sources)}
         self._dead: dict[str, list[str]] = {}
         for name, reader in last.items():
             self._dead.setdefault(reader, []).append(name)
@@ -161,9 +161,9 @@ class AcceleratedNetwork(nn.Module):
     def _run(self, values: dict[str, Tensor], wanted: list[str]) -> dict[str, Tensor]:
         kept = set(wanted)
         result = {name: values[name].to(torch.int64) for name in wanted if name in values}
-        for name, op in self.network.ops.items():
-            if not isinstance(op, Input):
-                values[name] = self._step(name)([values[source] for source in op.inputs])
+        for name, sources in self._sources.items():
+            if name not in values:
+                values[name] = self._step(name)([values[source] for source in sources])
                 if name in kept:
                     result[name] = values[name].to(torch.int64)
             for dead in self._dead.get(name, ()):

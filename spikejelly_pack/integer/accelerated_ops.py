@@ -50,6 +50,9 @@ class Step(nn.Module):
         """The operation on values of its inputs."""
         raise NotImplementedError
 
+    def use_provider(self, provider: str) -> None:
+        """Set what fires its neurons, if it has any."""
+
 
 StepMaker = Callable[[Any, list[Edge]], Step]
 STEPS: dict[str, StepMaker] = {}
@@ -235,17 +238,20 @@ class NeuronStep(Step):
         self.max_code, self.signed = op.max_code, op.signed
         self.edge = _spike_edge(op)
         self.storage = storage_dtype(self.edge.low, self.edge.high)
-        self.time_steps, self.half, self.provider = op.time_steps, op.half, "auto"
+        self.time_steps, self.rounds, self.provider = op.time_steps, op.half, "auto"
         wide = most > 2**31 - 1
         self.obstacle = f"sums reach {most}, beyond int32" if wide else None
         self.register_buffer("bias", bias, persistent=False)
         self.register_buffer("offset", half, persistent=False)
         self.register_buffer("threshold", theta, persistent=False)
 
+    def use_provider(self, provider: str) -> None:
+        self.provider = provider
+
     def forward(self, parts: list[Tensor]) -> Tensor:
         sums = parts[0]
         if uses_integer_kernel(self.provider, sums, self.obstacle):
-            numbers = (self.time_steps, self.signed, self.half)
+            numbers = (self.time_steps, self.signed, self.rounds)
             return integer_fire(sums, self.bias, self.threshold, *numbers).to(self.storage)
         return self._fire(sums.to(self.dtype))
 

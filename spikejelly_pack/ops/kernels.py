@@ -189,6 +189,36 @@ def integer_fire(
     launch("integer_fire", sums, given["theta"], codes, bias=given["bias"], **options)
 
 
+def max_depth() -> int:
+    """Terms of a sum of byte products that cannot leave int32."""
+    from cupy_kernels.launcher.product import MAX_DEPTH
+
+    return MAX_DEPTH
+
+
+def product_linear(codes: Tensor, weight: Tensor, dtype: torch.dtype, options: dict[str, Any]) -> Tensor:
+    """Sums (int32) or codes ``[M, N]`` of byte codes ``[M, K]`` and int8 weights ``[N, K]``."""
+    codes = codes.contiguous()
+    out = codes.new_empty((codes.shape[0], weight.shape[0]), dtype=dtype)
+    launch("linear", codes, weight, out, **options)
+    return out
+
+
+def product_conv2d(codes: Tensor, weight: Tensor, dtype: torch.dtype, options: dict[str, Any]) -> Tensor:
+    """Sums (int32) or codes of channels-last byte images and weights."""
+    size = [
+        (n + 2 * pad - step * (k - 1) - 1) // jump + 1
+        for n, k, jump, pad, step in zip(
+            codes.shape[2:], weight.shape[2:], options["stride"], options["padding"], options["dilation"],
+            strict=True,
+        )
+    ]  # fmt: skip
+    shape = (codes.shape[0], weight.shape[0], *size)
+    out = torch.empty(shape, dtype=dtype, device=codes.device, memory_format=torch.channels_last)
+    launch("conv2d", codes, weight, out, **options)
+    return out
+
+
 def gradient_space(start: Tensor, theta: Tensor, threshold: Tensor, learnable: bool) -> dict[str, Tensor]:
     """Outputs for the gradient of the threshold: its sum, and room for the first of the two stages."""
     if not learnable:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from spikejelly_pack.ops import integer_products as ip
 from spikejelly_pack.ops.integer_products import int8
@@ -139,14 +140,35 @@ def test_a_first_forward_inside_a_graph_capture_is_refused(monkeypatch: pytest.M
     ip.choice._cuda_name.cache_clear()
 
 
-def test_random_products_on_every_cpu_route() -> None:
+ROUTES = [
+    *(route for route in ip.ROUTES if "cpu" in route.devices),
+    int8.Int8Route("int8_offset", unsigned_bytes=False),  # as on CUDA
+]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.name)
+@pytest.mark.parametrize(("low", "high"), [(0, 15), (-15, 15), (0, 255), (-127, 127), (0, 1023), (-300, 300)])
+def test_random_products(route: Any, low: int, high: int) -> None:
     generator = torch.Generator().manual_seed(1)
-    for low, high in ((0, 15), (-15, 15), (0, 255), (-127, 127), (0, 1023)):
-        weight = torch.randint(-128, 128, (9, 37), generator=generator)
-        product = ip.Product(weight, low, high)
-        codes = torch.randint(low, high + 1, (5, 37), generator=generator)
-        expected = (codes @ weight.t()).double()
-        for route in ip.ROUTES:
-            if "cpu" in route.devices and route.refuses(product, CPU) is None:
-                kernel: Any = route.prepare(product, CPU)
-                assert torch.equal(kernel(codes.to(storage_dtype(low, high))).double(), expected), route.name
+    weight = torch.randint(-128, 128, (9, 37), generator=generator)
+    codes = torch.randint(low, high + 1, (5, 37), generator=generator)
+    codes[0], codes[1] = low, high
+    check(route, ip.Product(weight, low, high), codes, (codes @ weight.t()).double())
+    kernel = torch.randint(-128, 128, (6, 4, 3, 2), generator=generator)
+    images = torch.randint(low, high + 1, (3, 4, 6, 7), generator=generator)
+    images[0], images[1] = low, high
+    for window in (ip.Window((2, 1), (1, 2), (2, 1)), ip.Window((1, 1), (2, 0), (1, 1), 2)):
+        weights = kernel if window.groups == 1 else kernel[:, : 4 // window.groups]
+        geometry = (window.stride, window.padding, window.dilation, window.groups)
+        expected = F.conv2d(images.double(), weights.double(), None, *geometry)
+        check(route, ip.Product(weights, low, high, window), images, expected)
+
+
+def check(route: Any, product: ip.Product, codes: Tensor, expected: Tensor) -> None:
+    if route.refuses(product, CPU) is None:
+        stored = codes.to(storage_dtype(product.low, product.high))
+        for given in (
+            stored,
+            stored.contiguous(memory_format=torch.channels_last) if stored.dim() == 4 else stored,
+        ):
+            assert torch.equal(route.prepare(product, CPU)(given).double(), expected)

@@ -9,6 +9,8 @@ import pytest
 
 from spikejelly_pack.integer import AcceleratedNetwork
 from spikejelly_pack.ops import recorded_choices
+from spikejelly_pack.ops.integer_products import choice, forget_choices, measured_choices
+from spikejelly_pack.ops.integer_products.tensor_cores import KernelRoute
 from spikejelly_pack.spec import graph as g
 from spikejelly_pack.spec.execute import run_packed
 
@@ -54,3 +56,31 @@ def test_accelerated_network(device: str, steps: int, signed: bool) -> None:
         np.testing.assert_array_equal(got[name].cpu().numpy(), values.astype(np.int64), err_msg=name)
     choices = {choice.provider for choice in recorded_choices() if choice.operation == "integer_fire"}
     assert "cupy" in choices
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("steps", [4, 8])
+@pytest.mark.parametrize("wanted", ["fused", "cupy"])
+def test_products_on_the_tensor_cores(
+    device: str, steps: int, signed: bool, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The own product kernel, with the neurons fused behind it, and alone."""
+    routes = [*choice.ROUTES[:1], KernelRoute("cupy", ("cpu", "cuda"))]
+    monkeypatch.setattr(choice, "ROUTES", routes)
+    monkeypatch.setattr(choice, "FUSED", KernelRoute("fused", ("cpu", "cuda")))
+    monkeypatch.setattr(
+        choice, "fastest", lambda found: wanted if wanted in found else min(found, key=found.get)
+    )
+    monkeypatch.setattr(choice, "_REPEATS", 1)
+    forget_choices()
+    network = small_network(steps, signed)
+    top = 2**steps - 1
+    codes = np.random.default_rng(0).integers(-top if signed else 0, top + 1, (2, 8, 6, 6))
+    expected = run_packed(network, codes)
+    got = AcceleratedNetwork(network, provider="cupy").to(device).every_code(codes)
+    for name, values in expected.items():
+        np.testing.assert_array_equal(got[name].cpu().numpy(), values.astype(np.int64), err_msg=name)
+    taken = {found.chosen for found in measured_choices()}
+    # Signed codes of eight digits do not fit a byte: no kernel takes those.
+    assert (wanted in taken) == (not (signed and steps == 8))
+    forget_choices()

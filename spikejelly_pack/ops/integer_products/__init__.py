@@ -6,22 +6,28 @@ from .base import Kernel, Product, Route, Window, layout, rows_of, storage_dtype
 from .choice import (
     ROUTES,
     Measured,
+    choose_fusion,
     choose_route,
     forget_choices,
+    fused_route,
     measured_choices,
     measured_table,
     routes,
 )
+from .tensor_cores import Fire
 
 __all__ = [
     "ROUTES",
+    "Fire",
     "Kernel",
     "Measured",
     "Product",
     "Route",
     "Window",
+    "choose_fusion",
     "choose_route",
     "forget_choices",
+    "fused_route",
     "layout",
     "measured_choices",
     "measured_table",

@@ -10,8 +10,9 @@ from __future__ import annotations
 import statistics
 import threading
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -22,12 +23,15 @@ from .base import Kernel, Product, Route, storage_dtype
 from .floats import FloatRoute, HalfRoute
 from .int8 import Int8Route
 from .onednn import OneDnnRoute
+from .tensor_cores import Fire, KernelRoute
 
 __all__ = [
     "ROUTES",
     "Measured",
+    "choose_fusion",
     "choose_route",
     "forget_choices",
+    "fused_route",
     "measured_choices",
     "measured_table",
     "routes",
@@ -41,7 +45,9 @@ ROUTES: list[Route] = [
     HalfRoute("float16", torch.float16),
     Int8Route(),
     OneDnnRoute(),
+    KernelRoute(),
 ]
+FUSED = KernelRoute("fused")
 _REPEATS = 5
 _CHOICES: dict[tuple[object, ...], Measured] = {}
 _LOCK = threading.RLock()
@@ -106,36 +112,47 @@ def _seconds(kernel: Kernel, codes: Tensor) -> float:
     return statistics.median(taken)
 
 
-def _measure(product: Product, shape: tuple[int, ...], device: torch.device, found: Measured) -> None:
-    codes = _extremes(product, shape, device)
+def fastest(seconds: dict[str, float]) -> str:
+    """Name of the least time."""
+    return min(seconds, key=seconds.__getitem__)
+
+
+# A way to compute something: its name, why it is not exact or cannot run here, how to make it.
+Candidate = tuple[str, str | None, Callable[[], Kernel]]
+
+
+def _measure(candidates: Iterable[Candidate], codes: Tensor, found: Measured) -> None:
+    """Try every candidate; the first that runs is the reference of the others."""
     expected: Tensor | None = None
-    for route in ROUTES:
-        if device.type not in route.devices:
-            continue
-        reason = route.refuses(product, device)
+    for name, reason, make in candidates:
         if reason is None:
             try:
-                kernel = route.prepare(product, device)
-                sums = kernel(codes).to(torch.float64)
+                kernel = make()
+                result = kernel(codes).to(torch.float64)
             except (AttributeError, NotImplementedError, RuntimeError) as error:
                 # A missing or unfit operator of this torch build or device, not a wrong result.
                 reason = (
                     f"cannot run here: {str(error).splitlines()[0]}" if str(error) else type(error).__name__
                 )
             else:
-                expected = sums if expected is None else expected
-                if not torch.equal(sums, expected):
-                    reason = "gave other sums than float64 on extreme codes"
+                expected = result if expected is None else expected
+                if not torch.equal(result, expected):
+                    reason = f"gave other sums than {next(iter(found.seconds))} on extreme codes"
                 else:
-                    found.seconds[route.name] = _seconds(kernel, codes)
+                    found.seconds[name] = _seconds(kernel, codes)
         if reason is not None:
-            found.refused[route.name] = reason
+            found.refused[name] = reason
     if not found.seconds:
         raise UnsupportedError(
             f"accelerate: a {found.kind} product must have an exact route on {found.device}, got none "
             f"({found.refused}); run spec.execute.run_packed."
         )
-    found.chosen = min(found.seconds, key=found.seconds.__getitem__)
+    found.chosen = fastest(found.seconds)
+
+
+def fused_route() -> KernelRoute:
+    """The route of a product with its neurons."""
+    return FUSED
 
 
 def routes() -> dict[str, Route]:
@@ -152,10 +169,38 @@ def choose_route(product: Product, shape: tuple[int, ...], device: torch.device)
         UnsupportedError: No route is exact there.
         RunError: Called first inside a CUDA graph capture, where nothing can be timed.
     """
+    candidates = (
+        (route.name, route.refuses(product, device), partial(route.prepare, product, device))
+        for route in ROUTES
+        if device.type in route.devices
+    )
+    return _choose(product, shape, device, product.kind, product.key, candidates)
+
+
+def choose_fusion(
+    product: Product, fire: Fire, separate: Kernel, shape: tuple[int, ...], device: torch.device
+) -> Measured:
+    """Whether a product and its neurons run as one kernel (``"fused"``) or as ``separate``; as above."""
+    candidates = (
+        ("separate", None, lambda: separate),
+        ("fused", FUSED.refuses(product, device), lambda: FUSED.prepare(product, device, fire)),
+    )
+    key = (*product.key, fire.time_steps, fire.signed)
+    return _choose(product, shape, device, f"{product.kind} and fire", key, candidates)
+
+
+def _choose(
+    product: Product,
+    shape: tuple[int, ...],
+    device: torch.device,
+    kind: str,
+    key: tuple[object, ...],
+    candidates: Iterable[Candidate],
+) -> Measured:
     shape = (_bucket(shape[0]), *shape[1:])
-    key = (_device_name(device), shape, *product.key)
+    name = _device_name(device)
     with _LOCK:
-        known = _CHOICES.get(key)
+        known = _CHOICES.get((name, shape, kind, *key))
         if known is not None:
             return known
         if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
@@ -163,10 +208,10 @@ def choose_route(product: Product, shape: tuple[int, ...], device: torch.device)
                 "accelerate: routes must be measured before a CUDA graph is captured, got the first forward "
                 "inside the capture; run one forward before it."
             )
-        found = Measured(key[0], product.kind, tuple(product.weight.shape), shape)
+        found = Measured(name, kind, tuple(product.weight.shape), shape)
         with torch.no_grad():
-            _measure(product, shape, device, found)
-        _CHOICES[key] = found
+            _measure(candidates, _extremes(product, shape, device), found)
+        _CHOICES[(name, shape, kind, *key)] = found
         return found
 
 
