@@ -111,8 +111,8 @@ SOMAS = (
     "native_dropout", "sort", "topk", "embedding", "prod", "logsumexp", "scatter", "scatter_add",
     "index_put", "index_add", "_index_put_impl", "index_fill", "local_response_norm", "grid_sampler",
     "grid_sampler_2d", "grid_sample", "tril", "triu", "masked_select", "aminmax", "logaddexp", "erf",
-    "cos", "sin", "nms", "roi_align", "unique_consecutive", "bitwise_and", "bitwise_or", "remainder",
-    "frac", "trunc", "reciprocal", "square", "addcmul", "addcdiv", "lerp", "eq", "ne", "gt", "ge",
+    "cos", "sin", "nms", "roi_align", "unique_consecutive", "_unique2", "bitwise_and", "bitwise_or",
+    "remainder", "frac", "trunc", "reciprocal", "square", "addcmul", "addcdiv", "lerp", "eq", "ne", "gt", "ge",
     "lt", "le", "logical_and", "logical_or", "logical_not", "__and__", "__or__", "bool", "int", "long",
     "celu", "glu", "histc", "bincount", "searchsorted", "bucketize",
 )  # fmt: skip

@@ -113,8 +113,10 @@ def _moving(book: Ledger, call: Call) -> None:
     if out is None or _same_storage(call):
         return None
     known = [book.find(x) for x in call.inputs]
-    if any(signal is None for signal in known):
+    if not all(known):  # partly unknown; or integers became floats
         return _soma(book, call) if any(known) else None
+    if not known:
+        return book.put(out, replace(ANALOG, sources=("integers",)))
     signals = [signal for signal in known if signal is not None]
     moving = [signal for signal in signals if not signal.factor] or signals
     if len({signal.kind for signal in moving}) > 1 or len({s.steps for s in moving if s.spikes}) > 1:

@@ -10,6 +10,7 @@ import torch.ao.quantization as ao
 from spikingjelly.activation_based import functional, layer, neuron, surrogate
 from spikingjelly.activation_based.op_counter import DispatchCounterMode, FunctionCounterMode, SynOpCounter
 from torch import Tensor, nn
+from torchvision import models
 
 from spikejelly_pack import BitBudgetCounter, LSQActivation, QCFSActivation, SpikePackNode, set_form
 from spikejelly_pack.bit_budget import measure
@@ -72,6 +73,15 @@ def test_published_ace_of_pokebnn() -> None:
     found = {c.path: c.s_ace for c in report.layers}
     assert found.pop("dense") == 131_072_000
     assert sum(found.values()) == 4_091_469_824
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "swin_t"])
+def test_published_operations_of_torchvision(name: str) -> None:
+    """Torchvision states the multiply-accumulates of its networks, in thousand millions at 224 x 224."""
+    published = models.get_model_weights(name)["IMAGENET1K_V1"].meta["_ops"]
+    report = measure(models.get_model(name, weights=None), torch.rand(1, 3, 224, 224), strict=True)
+    assert round(report.macs / 1e9, 3) == published
+    assert report.s_ace == report.macs * 1024
 
 
 def spiking(make: Any) -> nn.Sequential:
