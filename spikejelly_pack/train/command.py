@@ -125,7 +125,7 @@ def _parse(arguments: list[str]) -> TrainCLI:
             seed_everything_default=0,
             save_config_callback=None,
             parser_kwargs={"exit_on_error": False, "prog": "spikepack train"},
-            trainer_defaults={"deterministic": True, "enable_model_summary": False},
+            trainer_defaults={"deterministic": "warn", "enable_model_summary": False},
             auto_configure_optimizers=False,
         )
 
