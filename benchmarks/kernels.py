@@ -1,7 +1,7 @@
 """CUDA kernels on a GPU: bandwidth of packed fire, and its time beside SpikingJelly's LIF node.
 
 ``run()`` first compares codes and gradients with torch on the CPU, bit for bit, then times with CUDA events,
-contenders interleaved, so that ratios are of neighbours in time. Without a GPU it says so and measures nothing.
+contenders interleaved, so that ratios are of neighbours in time. Without a GPU it says so.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def run(
 def _queue() -> tuple[Queue, torch.device]:
     if not torch.cuda.is_available():
         raise EnvironmentMissingError(
-            f"bench kernels: a CUDA device must be there, got torch {torch.__version__} without one; run it on "
-            "a machine with an NVIDIA GPU."
+            f"bench kernels: a CUDA device must be there, got torch {torch.__version__} without one; run it "
+            "on a machine with an NVIDIA GPU."
         )
     device = torch.device("cuda", torch.cuda.current_device())
     backend = CupyBackend(int(str(torch.version.cuda).split(".")[0]))

@@ -45,6 +45,10 @@ PARAMETERS: dict[str, dict[str, tuple[object, ...]]] = {
     "pool_codes": {"P": _CODES, "I": ("u32", "u64")},
     "pool_digits": {"D": _DIGITS, "I": ("u32", "u64")},
     "pool_step": {"D": _DIGITS, "I": ("u32", "u64")},
+    "product": {
+        "X": ("u8", "i8"), "P": _CODES, "FIRE": (False, True), "SIGNED": (False, True), "CONV": (False, True),
+        "V": (1, 16), "I": ("u32", "u64"),
+    },
     "integer_fire": {"P": _CODES, "SIGNED": (False, True), **_PLACE, "V": (1, 4)},
 }  # fmt: skip
 
@@ -62,6 +66,13 @@ def _code_type(time_steps: int, signed: bool) -> str:
 def _same_sign(choice: Choice) -> bool:
     """A signed kernel has signed codes, an unsigned one unsigned codes."""
     return not {"P", "SIGNED"} <= set(choice) or choice["SIGNED"] == str(choice["P"]).startswith("i")
+
+
+def _product_rule(choice: Choice) -> bool:
+    """Without fire the sums come out; with it codes of the node's sign."""
+    if choice.get("FIRE") is False:
+        return choice.get("P", "i32") == "i32" and not choice.get("SIGNED")
+    return choice.get("FIRE") is None or _same_sign(choice)
 
 
 def _fire_rule(choice: Choice) -> bool:
@@ -97,6 +108,7 @@ def _group_rule(kernel: str, choice: Choice) -> bool:
 
 _RULES = {
     "fire": _fire_rule, "pack": _same_sign, "integer_fire": _same_sign, "unpack": _unpack_rule,
+    "product": _product_rule,
     "backward": _gradient_rule, "backward_runs": _gradient_rule, "backward_last": _gradient_rule,
 }  # fmt: skip
 

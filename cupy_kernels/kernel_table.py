@@ -18,6 +18,7 @@ class KernelSpec:
         collective: Whether threads wait for each other (barriers, shuffles).
         blocks_per_sm: Second number of the launch bounds. With 2 blocks of 256 threads a thread may use 128
             registers; with none given ptxas aims higher and spills.
+        needs: Files whose functions it calls.
     """
 
     file: str
@@ -25,6 +26,12 @@ class KernelSpec:
     parameters: tuple[str, ...]
     collective: bool = False
     blocks_per_sm: int = 2
+    needs: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Files in ``cuda/`` beside the shared ones, in order."""
+        return (*self.needs, self.file)
 
 
 _STATE = ("const f32* carry_in", "f32* carry_out")
@@ -118,5 +125,15 @@ KERNELS: dict[str, KernelSpec] = {
         ("P", "SIGNED", "MODE", "V", "I"),
         ("const i32* membrane", "const i32* bias", "const i32* theta", "{P}* codes", "{I} n", "u32 channels",
          "{I} inner", "u32 half", "u32 max_code"),
+    ),
+    "product": KernelSpec(
+        "product.cu",
+        ("X", "P", "FIRE", "SIGNED", "CONV", "V", "I"),
+        ("const {X}* codes", "const i8* weight", "const i32* bias", "const i32* theta", "{P}* out",
+         "{I} rows", "u32 columns", "u32 theta_step", "u32 half", "u32 max_code", "u32 depth", "u32 channels",
+         "u32 height", "u32 width", "u32 out_height", "u32 out_width", "u32 kernel_x", "u32 stride_y",
+         "u32 stride_x", "u32 pad_y", "u32 pad_x", "u32 dilation_y", "u32 dilation_x"),
+        collective=True,
+        needs=("integer.cu",),
     ),
 }  # fmt: skip

@@ -86,7 +86,7 @@ def compile_variants(
     Raises:
         KernelEnvironmentError: NVRTC is missing or refuses the program; the message holds its log.
     """
-    files = tuple(dict.fromkeys(variant.spec.file for variant in variants))
+    files = tuple(dict.fromkeys(file for variant in variants for file in variant.spec.files))
     codes = {code.name: code.source for variant in variants for code in variant.codes}
     source = shared_source(files) + "".join(codes.values()) + "".join(v.entry_source for v in variants)
     log = _compile(source, [*options, f"-arch=sm_{architecture}", "-Xptxas=-v"])

@@ -148,4 +148,4 @@ class Variant:
     @property
     def source(self) -> str:
         """Everything a compiler needs."""
-        return shared_source((self.spec.file,)) + "".join(c.source for c in self.codes) + self.entry_source
+        return shared_source(self.spec.files) + "".join(c.source for c in self.codes) + self.entry_source

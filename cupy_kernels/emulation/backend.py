@@ -118,7 +118,7 @@ class EmulationBackend:
                 self._kernels[entry] = getattr(library, f"run_{entry}")
 
     def _source(self, variants: list[Variant]) -> str:
-        files = tuple(dict.fromkeys(variant.spec.file for variant in variants))
+        files = tuple(dict.fromkeys(file for variant in variants for file in variant.spec.files))
         kernels = shared_source(files)
         if self.edit is not None:
             kernels = self.edit(kernels)

@@ -190,6 +190,33 @@ template <class A> inline A exchange(unsigned mask, A value, int source, bool re
     to_scheduler(AT_COLLECTIVE);  // all lanes have read
     return result;
 }
+// One mma.m16n8k32: words a[4], b[2] of every lane are shown to the warp, each lane adds up its four sums.
+// Lane 4 g + t holds, four bytes a word: a[0] row g, a[1] row g + 8, k from 4 t; a[2], a[3] the same rows, k from
+// 16 + 4 t; b[0], b[1] column g, k from 4 t and 16 + 4 t; c[0], c[1] row g, c[2], c[3] row g + 8, columns 2 t, 2 t + 1.
+struct Fragments { uint32_t a[4], b[2]; };
+template <class A, class B> inline void mma(int32_t (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    const Fragments mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+    const Fragments* shown = &mine;
+    Fiber* me = block->current;
+    me->mask = 0xffffffffu;
+    std::memcpy(&me->word, &shown, sizeof(shown));
+    to_scheduler(AT_COLLECTIVE);
+    const unsigned first = me->linear & ~31u, g = (me->linear & 31u) >> 2, t = me->linear & 3u;
+    const auto lane = [&](unsigned index) {
+        const Fragments* other;
+        std::memcpy(&other, &block->fibers[first + index]->word, sizeof(other));
+        return other;
+    };
+    for (unsigned element = 0; element < 4; ++element)
+        for (unsigned k = 0; k < 32; ++k) {
+            const unsigned column = 2 * t + (element & 1), from = k % 16 / 4, shift = 8 * (k % 4);
+            const uint32_t left = lane(4 * g + from)->a[element / 2 + 2 * (k / 16)];
+            const uint32_t right = lane(4 * column + from)->b[k / 16];
+            c[element] += (int32_t)(A)(left >> shift) * (int32_t)(B)(right >> shift);
+        }
+    me->mask = 0xffffffffu;
+    to_scheduler(AT_COLLECTIVE);
+}
 inline int lane_id() { return (int)(block->current->linear & 31u); }
 
 template <class... A, size_t... I>

@@ -12,15 +12,18 @@ from .codes import decode, pack, unpack
 from .integer import integer_fire
 from .neuron import fire, serial
 from .pool import PoolGeometry, pool_codes, pool_digits, pool_step
+from .product import conv2d, linear
 from .step import step
 
 __all__ = [
     "PoolGeometry",
     "code_dtype",
+    "conv2d",
     "decode",
     "fire",
     "fire_backward",
     "integer_fire",
+    "linear",
     "pack",
     "pool_codes",
     "pool_digits",

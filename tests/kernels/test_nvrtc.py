@@ -21,6 +21,9 @@ FEW = [
     variant("backward_last", {**FLOAT, "T": 8, "G": "f16", "U": "f32", "SERIAL": True, "SCALED": False}),
     variant("backward_runs", {**FLOAT, "T": 8, "G": "f32", "U": "f32", "SERIAL": False, "SCALED": True}),
     variant("pool_step", {"D": "f16", "I": "u32"}),
+    variant(
+        "product", {"X": "u8", "P": "u8", "FIRE": True, "SIGNED": False, "CONV": True, "V": 16, "I": "u32"}
+    ),
     variant("integer_fire", {"P": "i8", "SIGNED": True, "MODE": 2, "V": 4, "I": "u32"}),
 ]
 
