@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from torch import nn
 
 import spikejelly_pack
 from spikejelly_pack import SpikePackNode, set_form
+from spikejelly_pack.cli import main
 from spikejelly_pack.integer import IntegerNetwork, accelerate, build_integer
 from spikejelly_pack.integer.accelerate import AcceleratedModel, AcceleratedNetwork
 from spikejelly_pack.ops import integer_products
@@ -294,3 +296,13 @@ def test_top_level_name() -> None:
     assert spikejelly_pack.accelerate is accelerate
     assert isinstance(accelerate(extreme_net(2, True, 1, 1)), AcceleratedNetwork)
     assert issubclass(AcceleratedModel, nn.Module)
+
+
+def test_benchmark_smoke(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "result.json"
+    assert main(["bench", "integer", "--fast", "--json", str(target)]) == 0
+    result = json.loads(target.read_text())
+    assert list(result["results"]) == ["4"]
+    assert set(result["results"]["4"]["seconds"]) == {"relu", "packed", "integer_float64", "accelerated"}
+    assert {route["kind"] for route in result["routes"]} >= {"conv", "dense"}
+    assert "| 4 |" in capsys.readouterr().out

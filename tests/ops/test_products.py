@@ -171,3 +171,13 @@ def test_compiles_into_one_graph() -> None:
     compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
     compare(compiled(x, weight), step(x, weight), [x, weight], 1e-6)
     torch._dynamo.reset()
+
+
+def test_empty_batches() -> None:
+    params, theta = NeuronParameters(4), torch.tensor(1.0)
+    x, weight = leaves(torch.float32, (0, 6), (3, 6))
+    ops.packed_linear(x, theta, weight, None, params).sum().backward()
+    assert weight.grad is not None
+    assert not weight.grad.any()
+    image, kernel = leaves(torch.float32, (0, 3, 5, 5), (2, 3, 3, 3))
+    assert ops.packed_conv2d(image, theta, kernel, None, params).shape == (0, 2, 3, 3)
