@@ -25,6 +25,7 @@ BENCHMARKS = {
     "budget": "one Bit Budget split in every way, trained on digits and on event clips",
     "coverage": "every torchvision model through convert: coverage and output error",
     "information": "bits a neuron transmits, alone and in a trained network's layers",
+    "kernels": "the CUDA kernels: bandwidth, and time beside SpikingJelly's LIF; needs a GPU",
     "integer": "a residual network in integer form: accelerated, float64, packed float, ReLU",
     "neuron": "the packed node against SpikingJelly's IF and LIF nodes",
     "plan": "planned against uniform time steps and weight bits at equal S-ACE",
