@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from spikingjelly.activation_based.ann2snn import Converter, ModuleConverter
@@ -115,28 +114,37 @@ def convert(
         raise ParameterError(
             f"convert: route='fx' must come without {', '.join(asked)}, got both; choose route='module'."
         )
-    reason = "asked for"
-    if route == "auto" and not asked and stored_route(resume) == "module":
-        route, reason = "module", f"calibration continued from {resume}"
-    if route != "module" and not asked:
-        fx_recipe = SpikePackRecipe(data, time_steps, **common)
-        try:
-            network = Converter(fx_recipe, device=device).convert(model)
-            return _labelled(
-                network, strict, "asked for" if route == "fx" else "every operation has a rule there"
-            )
-        except (UnsupportedError, ShapeError, *_UNTRACEABLE) as error:
-            if route == "fx" or not _another_way(error, data):
-                raise
-            if resume is not None and stored_route(resume) == "fx":
-                Path(resume).unlink()  # that route leads nowhere, nobody can continue it
-            reason = f"not by fx: {' '.join(str(error).split())[:300]}"
-    elif asked:
-        reason = f"{', '.join(asked)} given"
+    if route == "fx" or (route == "auto" and not asked and stored_route(resume) != "module"):
+        network, reason = _by_fx(
+            model, SpikePackRecipe(data, time_steps, **common), route, device, data, strict
+        )
+        if network is not None:
+            return network
+    elif route == "auto":
+        reason = f"{', '.join(asked)} given" if asked else f"calibration continued from {resume}"
+    else:
+        reason = f"{', '.join(asked)} given" if asked else "asked for"
     converted = ModuleConverter(recipe, device=device).convert(model)
     report: Any = converted.report
     report.reason = reason
     return converted
+
+
+def _by_fx(
+    model: nn.Module, recipe: SpikePackRecipe, route: str, device: Any, data: _Counted, strict: bool
+) -> tuple[nn.Module | None, str]:
+    """The network of the FX route; or None, and why the module tree has to do."""
+    try:
+        network = Converter(recipe, device=device).convert(model)
+        reason = "asked for" if route == "fx" else "every operation has a rule there"
+        return _labelled(network, strict, reason), reason
+    except (UnsupportedError, ShapeError, *_UNTRACEABLE) as error:
+        if route == "fx" or not _another_way(error, data):
+            raise
+        path = recipe.resume.path
+        if path is not None and stored_route(path) == "fx":
+            path.unlink()  # that route leads nowhere, nobody can continue it
+        return None, f"not by fx: {' '.join(str(error).split())[:300]}"
 
 
 class _Counted:

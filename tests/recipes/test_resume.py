@@ -123,6 +123,18 @@ def test_a_finished_calibration_serves_other_time_steps(
 
 
 @ROUTES
+def test_improvers_know_every_place(soft: bool, batches: list[Tensor], tmp_path: Path) -> None:
+    """Of a finished calibration no batch runs again: what is to be corrected comes from the file."""
+    path, improve = tmp_path / "calibration.safetensors", ("batchnorm", "bias_correction")
+    wanted: Any = convert(make(soft), batches, 3, improve=improve, progress=False, resume=path)
+    got: Any = convert(make(soft), batches, 3, improve=improve, progress=False, resume=path)
+    assert torch.equal(got(batches[1]), wanted(batches[1]))
+    if soft:
+        assert list(got.corrections) == list(wanted.corrections)
+        assert len(got.corrections) == 4
+
+
+@ROUTES
 def test_wrong_files_are_named(soft: bool, batches: list[Tensor], tmp_path: Path) -> None:
     path = tmp_path / "calibration.safetensors"
     stop(soft, batches, path)

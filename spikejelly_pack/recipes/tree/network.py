@@ -13,9 +13,10 @@ from ...neuron import SpikePackNode
 from ...spec.errors import ExchangeFileError, ParameterError, UnsupportedError
 from ..files import read_tensors, write_tensors
 from ..moments import Moments
+from .hooks import attach
 from .places import Operand, Plan, module_name, node_name
 from .rules import is_float
-from .session import NORMALIZATION, Session, attach
+from .session import NORMALIZATION, Session
 
 __all__ = ["Correction", "SpikePackNetwork", "ValueNode"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from spikingjelly.activation_based.ann2snn.recipes import ModuleConversionRecipe
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 from ...spec.errors import DtypeError, ParameterError, ShapeError, SpikePackError, UnsupportedError
@@ -19,13 +19,14 @@ from ..nested import tensors_in
 from ..report import NodeEntry
 from ..resume import Resume
 from ..time_steps import TimeSteps
+from .batches import inputs_of, placed
 from .calibrating import Calibrating, Seen
 from .coded import CodedTree, TreeSite
+from .hooks import attach
 from .network import SpikePackNetwork
 from .places import Operand, Place, Plan, node_name
 from .report import ModuleReport, SiteEntry
 from .rules import check_extra_rules
-from .session import attach
 
 __all__ = ["SpikePackModuleRecipe", "inputs_of"]
 
@@ -33,16 +34,6 @@ _LAYERS = (
     nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase,
 )  # fmt: skip
 _WRONG_INPUT = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError)
-
-
-def inputs_of(batch: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """How a calibration batch is passed: a tensor as it is, a dict by keyword, of a tuple or list the first.
-
-    ``(inputs, targets)`` is what data loaders yield; ``inputs`` may itself be a list of images.
-    """
-    if isinstance(batch, (tuple, list)) and len(batch):
-        batch = batch[0]
-    return ((), dict(batch)) if isinstance(batch, Mapping) else ((batch,), {})
 
 
 class SpikePackModuleRecipe(ModuleConversionRecipe):
@@ -164,9 +155,9 @@ class SpikePackModuleRecipe(ModuleConversionRecipe):
         seen = 0
         data = tqdm(self.dataloader, desc="calibrating", disable=not self.progress, leave=False)
         for batch, fresh in self.resume.over(data, session):
-            for placed in _placed([batch], device):
+            for one in placed([batch], device):
                 if fresh:
-                    self._observe(session, model, placed)
+                    self._observe(session, model, one)
                 seen += 1
         if not seen:
             raise DtypeError("convert: the calibration data is empty; pass at least one batch.")
@@ -208,7 +199,7 @@ class SpikePackModuleRecipe(ModuleConversionRecipe):
             )
         network = SpikePackNetwork(model, _plan(session, sites, rounding), self.extra_rules)
         coded = CodedTree(
-            network, sites, session, lambda: _placed(self.dataloader, device), self._run, self.compare
+            network, sites, session, lambda: placed(self.dataloader, device), self._run, self.compare
         )
         self.choices.settle(coded, report, self.progress)
         coded.build()
@@ -277,32 +268,3 @@ def _unused(model: nn.Module, session: Calibrating) -> list[str]:
         and path not in session.entered
         and not any(names.get(id(p)) in read for p in module.parameters())
     ]
-
-
-def _placed(batches: Iterable[Any], device: Any) -> Iterator[Any]:
-    """The batches that hold values, on the device.
-
-    Raises:
-        DtypeError: One holds no tensor.
-    """
-    for batch in batches:
-        placed = _to(batch, device)
-        first = next(tensors_in(placed), None)
-        if first is None:
-            raise DtypeError(
-                f"convert: a calibration batch must hold a tensor, got {type(batch).__name__} without "
-                "one; pass batches as the network takes them."
-            )
-        if first.numel():
-            yield placed
-
-
-def _to(batch: Any, device: Any) -> Any:
-    if isinstance(batch, Tensor):
-        return batch.to(device)
-    if isinstance(batch, (tuple, list)):
-        moved = [_to(part, device) for part in batch]
-        return type(batch)(*moved) if hasattr(batch, "_fields") else type(batch)(moved)
-    if isinstance(batch, dict):
-        return {key: _to(part, device) for key, part in batch.items()}
-    return batch

@@ -7,7 +7,6 @@ modules called several times have one place per call.
 from __future__ import annotations
 
 import functools
-import threading
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from ...spec.errors import UnsupportedError
 from .attention import multi_head_attention, scaled_dot_product_attention
+from .hooks import running
 from .recurrent import RECURRENT, unrolled
 from .rules import (
     HIDDEN,
@@ -30,11 +30,10 @@ from .rules import (
     own_operator,
 )
 
-__all__ = ["NORMALIZATION", "Enter", "Leave", "Session", "attach"]
+__all__ = ["NORMALIZATION", "Session"]
 
 #: The one operation besides synapses that has places: improvers correct its output.
 NORMALIZATION = "batch_norm"
-_running = threading.local()
 _DECOMPOSED = {
     "scaled_dot_product_attention": scaled_dot_product_attention,
     "multi_head_attention_forward": multi_head_attention,
@@ -81,13 +80,13 @@ class Session(TorchFunctionMode):
 
     def run(self, model: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """One forward pass of ``model``."""
-        outer = getattr(_running, "session", None)
-        _running.session = self
+        outer = getattr(running, "session", None)
+        running.session = self
         try:
             with self:
                 return model(*args, **kwargs)
         finally:
-            _running.session = outer
+            running.session = outer
 
     @property
     def path(self) -> str:
@@ -264,41 +263,3 @@ def _inner_macs(args: tuple[Any, ...]) -> int:
     ]
     weights = [w for w in found if isinstance(w, nn.Parameter) and w.dim() > 1]
     return sum(w.numel() for w in weights) * (x.numel() // x.shape[-1])
-
-
-class Enter:
-    """Forward pre-hook that tells the running pass where it is; nothing happens outside of one."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Called by torch."""
-        session = getattr(_running, "session", None)
-        return None if session is None else session.enter(self.path, module, args, kwargs)
-
-
-class Leave:
-    """Forward hook, the counterpart of :class:`Enter`."""
-
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """Called by torch."""
-        session = getattr(_running, "session", None)
-        if session is not None:
-            session.leave(module, output)
-
-
-def attach(model: nn.Module) -> None:
-    """Let every module say when it runs.
-
-    Raises:
-        UnsupportedError: A module is compiled by TorchScript, whose operations cannot be seen.
-    """
-    for path, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            raise UnsupportedError(
-                f"layer {path!r}: a TorchScript module hides its operations; pass the Python module it was "
-                "made from."
-            )
-        module.register_forward_pre_hook(Enter(path), prepend=True, with_kwargs=True)
-        module.register_forward_hook(Leave())
