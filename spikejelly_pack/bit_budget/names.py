@@ -112,7 +112,8 @@ SOMAS = (
     "index_put", "index_add", "_index_put_impl", "index_fill", "local_response_norm", "grid_sampler",
     "grid_sampler_2d", "grid_sample", "tril", "triu", "masked_select", "aminmax", "logaddexp", "erf",
     "cos", "sin", "nms", "roi_align", "unique_consecutive", "_unique2", "bitwise_and", "bitwise_or",
-    "remainder", "frac", "trunc", "reciprocal", "square", "addcmul", "addcdiv", "lerp", "eq", "ne", "gt", "ge",
+    "remainder", "frac", "trunc", "reciprocal", "square", "addcmul", "addcdiv", "lerp", "eq", "ne",
+    "gt", "ge",
     "lt", "le", "logical_and", "logical_or", "logical_not", "__and__", "__or__", "bool", "int", "long",
     "celu", "glu", "histc", "bincount", "searchsorted", "bucketize",
 )  # fmt: skip

@@ -187,10 +187,7 @@ def _selecting(book: Ledger, call: Call) -> None:
 
 def _indices(call: Call) -> Tensor:
     pool = getattr(F, call.name.removesuffix("_with_indices"))
-    kwargs = {**call.kwargs, "return_indices": True}
-    if len(call.args) > 6:
-        return pool(*call.args[:6], return_indices=True)[1]
-    return pool(*call.args, **kwargs)[1]
+    return pool(*call.args[:6], **{**call.kwargs, "return_indices": True})[1]
 
 
 def _scaling(book: Ledger, call: Call) -> None:
