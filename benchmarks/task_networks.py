@@ -8,10 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection import FCOS
+from torchvision.models import VisionTransformer
+from torchvision.models.detection import FCOS, MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.ops import MultiScaleRoIAlign
 
-__all__ = ["Classifier", "Segmenter", "detector", "train"]
+__all__ = ["Classifier", "Segmenter", "detector", "mask_detector", "train", "transformer"]
 
 
 def block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -52,13 +56,18 @@ class Segmenter(nn.Module):
         return self.head(self.join0(torch.cat([self.up0(half), full], 1)))
 
 
-class Backbone(nn.Sequential):
-    """Stride 8, as torchvision's detectors take it."""
+def transformer(classes: int = 10, width: int = 48, depth: int = 3) -> nn.Module:
+    """Torchvision's vision transformer for digits of 8 x 8 pixels in three equal channels."""
+    return VisionTransformer(8, 2, depth, 4, width, 2 * width, num_classes=classes)
 
-    def __init__(self, width: int) -> None:
+
+class Backbone(nn.Sequential):
+    """Stride 8 (4), as torchvision's detectors take it."""
+
+    def __init__(self, width: int, last_stride: int = 2) -> None:
         super().__init__(
             block(3, width // 2, 2), block(width // 2, width // 2), block(width // 2, width, 2),
-            block(width, width), block(width, width, 2), block(width, width),
+            block(width, width), block(width, width, last_stride), block(width, width),
         )  # fmt: skip
         self.out_channels = width
 
@@ -68,6 +77,21 @@ def detector(classes: int, size: int, width: int = 64) -> nn.Module:
     return FCOS(
         Backbone(width), classes, min_size=size, max_size=size, score_thresh=0.05,
         anchor_generator=AnchorGenerator(((8,),), ((1.0,),)),
+    )  # fmt: skip
+
+
+def mask_detector(classes: int, size: int, width: int = 32) -> nn.Module:
+    """Mask R-CNN of torchvision with small heads on a backbone of stride 4; ``classes`` counts background."""
+    hidden = 3 * width
+    return MaskRCNN(
+        Backbone(width, last_stride=1), min_size=size, max_size=size,
+        rpn_anchor_generator=AnchorGenerator(((10, 16, 24),), ((0.6, 1.0, 1.7),)),
+        rpn_pre_nms_top_n_test=200, rpn_post_nms_top_n_test=40, rpn_post_nms_top_n_train=60,
+        box_roi_pool=MultiScaleRoIAlign(["0"], 4, 2), box_head=TwoMLPHead(width * 16, hidden),
+        box_predictor=FastRCNNPredictor(hidden, classes), box_batch_size_per_image=48,
+        box_detections_per_img=20, mask_roi_pool=MultiScaleRoIAlign(["0"], 10, 2),
+        mask_head=MaskRCNNHeads(width, (width, width), 1),
+        mask_predictor=MaskRCNNPredictor(width, width, classes),
     )  # fmt: skip
 
 

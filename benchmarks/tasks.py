@@ -1,96 +1,105 @@
 """Task accuracy: classification, detection and segmentation networks before and after conversion.
 
-Small networks are trained here, on data that comes with the package: scikit-learn's digits and the generated
-scenes. Each is converted at every T and measured on held-out data; calibration data is of a third split.
-SpikingJelly's rate coding runs beside it where it takes the network, for as many time steps.
+Small networks are trained here, on data that comes with the package. Each is converted at every T with one
+threshold per tensor and one per channel; for few time steps also with calibrator and bias correction chosen
+by the metric on a validation split. All are measured on test data that nothing was chosen on. SpikingJelly's
+own recipes run beside them where they take the network.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import platform
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from sklearn.datasets import load_digits
-from spikingjelly.activation_based import ann2snn, functional
-from torch import Tensor, nn
 
-from benchmarks.task_networks import Classifier, Segmenter, detector, train
+from benchmarks.task_baselines import BASELINES, baseline
+from benchmarks.task_data import MAKERS, Sizes, Task
 from spikejelly_pack import convert
 from spikejelly_pack.data.scenes import SceneGenerator
-from spikejelly_pack.data.torch_scenes import SceneDataset
-from spikejelly_pack.data.writers import coco_content
+from spikejelly_pack.spec.atomic import write_text
 from spikejelly_pack.spec.errors import ParameterError
-from spikejelly_pack.tasks.evaluation import (
-    evaluate_classification,
-    evaluate_detection,
-    evaluate_segmentation,
-)
 
-__all__ = ["FAST", "GOALS", "run", "table"]
+__all__ = ["FAST", "GOALS", "STORES", "run", "table"]
 
 # A smoke test, no measurement.
 FAST: dict[str, Any] = {
     "time_steps": (4,),
     "scenes": 16,
-    "epochs": (1, 1, 1),
+    "epochs": dict.fromkeys(MAKERS, 1),
     "tests": 8,
     "calibration": 8,
     "size": 32,
+    "candidates": ({"channel_wise": True, "calibrator": "99.9%", "improve": ("bias_correction",)},),
+    "longer": (),
 }
-# Points a conversion may lose.
-GOALS = {
-    "classification": {8: 0.1, 4: 1.0},
-    "detection": {8: 0.5, 4: 1.0},
-    "segmentation": {8: 0.5, 4: 1.0},
+#: ``run`` writes to ``store`` after every task and goes on where the file there ends.
+STORES = True
+EPOCHS = {
+    "classification": 20,
+    "transformer": 24,
+    "detection": 6,
+    "instance segmentation": 6,
+    "segmentation": 4,
 }
-METRIC = {"classification": "top1", "detection": "map", "segmentation": "miou"}
-BATCH = 32
-Measure = Callable[[nn.Module], float]
-Say = Callable[[str], None]
-
-
-@dataclass
-class Task:
-    """A trained network, calibration batches for :func:`convert`, and how it is measured."""
-
-    network: nn.Module
-    calibration: list[Any]
-    measure: Measure
-    seconds: float
+#: Points of each metric that a conversion may lose, by T.
+GOALS = {"top1": {8: 0.1, 4: 1.0}, **{name: {8: 0.5, 4: 1.0} for name in ("map", "mask map", "miou")}}
+PER_CHANNEL = "SpikePack, per channel"
+CHOSEN = "SpikePack, per channel, chosen on validation data"
+#: Largest T at which something is chosen; above, the default settings have to meet the goals.
+FEW = 4
+FIXED: dict[str, dict[str, Any]] = {
+    "SpikePack": {},
+    PER_CHANNEL: {"channel_wise": True},
+}
+#: Settings among which the metric on the validation split chooses, the same for every task.
+CANDIDATES = tuple(
+    {"channel_wise": True, "calibrator": calibrator, "improve": improve}
+    for calibrator, improve in (("mse", ()), ("99.9%", ()), ("99.9%", ("bias_correction",)), ("max", ()))
+)
+Say = Callable[[str], Any]
 
 
 def run(
-    time_steps: Sequence[int] = (4, 8),
+    time_steps: Sequence[int] = (8, 4),
     scenes: int = 1600,
-    epochs: tuple[int, int, int] = (20, 6, 4),
+    epochs: dict[str, int] | None = None,
     tests: int = 400,
     calibration: int = 128,
     size: int = 64,
     seed: int = 0,
+    names: Sequence[str] = tuple(MAKERS),
+    candidates: Sequence[dict[str, Any]] = CANDIDATES,
+    longer: Sequence[int] = (32,),
+    store: str | os.PathLike[str] | None = None,
     progress: Say | None = None,
 ) -> dict[str, Any]:
     """Train, convert and measure.
 
     Args:
         time_steps: Values of T.
-        scenes: Training scenes of the detector and the segmentation network.
-        epochs: Of the classifier, the detector, the segmentation network.
-        tests: Test scenes of detection and segmentation.
+        scenes: Training scenes of the detectors and the segmentation network.
+        epochs: Per task.
+        tests: Test scenes of detection and segmentation, and as many to choose on.
         calibration: Calibration images.
         size: Height and width of a scene, a multiple of 8.
         seed: Of scenes, weights and order.
+        names: Tasks, keys of ``MAKERS``.
+        candidates: Options of ``convert`` to choose from.
+        longer: Further time steps for SpikingJelly's recipes.
+        store: File that gets the result after every task, and whose tasks are kept.
         progress: Called with one line per stage.
 
     Returns:
-        Per task: the metric of the source (in per cent), per conversion the metric, the loss in points,
+        Per task: the metrics of the source (in per cent), per conversion the metrics, the loss in points,
         coverage; goals, and the machine. JSON-ready.
 
     Raises:
-        ParameterError: A size is not positive.
+        ParameterError: A size is not positive, or ``store`` holds results of other sizes.
     """
     for name, value in (("scenes", scenes), ("tests", tests), ("calibration", calibration)):
         if value < 1:
@@ -100,198 +109,155 @@ def run(
             f"bench tasks: size must be a multiple of 8 and at least 24, got {size}; round it."
         )
     say = progress or (lambda _: None)
-    generator = SceneGenerator(size, seed=seed)
-    counts = (scenes, calibration, tests)
-    makers = {
-        "classification": lambda: _digits(epochs[0], calibration, seed, say),
-        "detection": lambda: _detection(generator, counts, epochs[1], seed, say),
-        "segmentation": lambda: _segmentation(generator, counts, epochs[2], seed, say),
-    }
-    found: dict[str, Any] = {}
-    for name, make in makers.items():
-        torch.manual_seed(seed)
-        task = make()
-        say(f"{name}: source")
-        entry: dict[str, Any] = {"metric": METRIC[name], "source": task.measure(task.network)}
-        entry["training_seconds"] = task.seconds
-        entry["conversions"] = [
-            row for steps in time_steps for row in _conversions(task, entry["source"], steps, name, say)
-        ]
-        found[name] = entry
-    return {
-        "tasks": found,
-        "goals": _goals(found),
-        "sizes": {
-            "scenes": scenes,
-            "epochs": list(epochs),
-            "tests": tests,
-            "calibration": calibration,
-            "size": size,
-        },
-        "machine": {"processor": platform.processor() or platform.machine(), "torch": torch.__version__},
-    }
+    epochs = epochs or EPOCHS
+    settings = {
+        "scenes": scenes, "tests": tests, "calibration": calibration, "size": size, "seed": seed,
+        "time_steps": list(time_steps), "longer": list(longer),
+    }  # fmt: skip
+    sizes = Sizes(SceneGenerator(size, seed=seed), scenes, calibration, tests, seed)
+    found = {} if store is None else _stored(Path(store), settings)
+    for name in names:
+        if name not in found:
+            torch.manual_seed(seed)
+            task = MAKERS[name](sizes, epochs[name], _prefixed(say, name))
+            found[name] = _measured(task, time_steps, candidates, longer, _prefixed(say, name))
+            found[name]["epochs"] = epochs[name]
+        if store is not None:
+            write_text(store, json.dumps(_result(found, settings), indent=2) + "\n")
+    return _result(found, settings)
 
 
-def _conversions(task: Task, source: float, steps: int, name: str, say: Say) -> list[dict[str, Any]]:
-    rows = []
-    for channel_wise in (False, True):
-        say(f"{name}: T = {steps}{', per channel' if channel_wise else ''}")
-        snn = convert(
-            task.network, task.calibration, time_steps=steps, channel_wise=channel_wise, progress=False
+def _prefixed(say: Say, name: str) -> Say:
+    return lambda line: say(f"{name}: {line}")
+
+
+def _stored(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The tasks of an earlier run."""
+    if not path.is_file() or not path.stat().st_size:
+        return {}
+    found = json.loads(path.read_text("utf-8"))
+    if found.get("sizes") != settings:
+        raise ParameterError(
+            f"bench tasks: {path} must hold results of this run's sizes to go on with, got "
+            f"{found.get('sizes')}; name another file."
         )
-        report: Any = snn.report
-        score = task.measure(snn)
-        rows.append({
-            "recipe": "SpikePack, per channel" if channel_wise else "SpikePack", "time_steps": steps,
-            "score": score, "lost": source - score, "coverage": report.coverage, "route": report.route,
-        })  # fmt: skip
-    say(f"{name}: rate coding, T = {steps}")
-    return [*rows, _rate_coding(task, source, steps)]
+    return found["tasks"]
 
 
-class _RateCoded(nn.Module):
-    """T steps of SpikingJelly's rate-coded network, its outputs averaged."""
-
-    def __init__(self, network: nn.Module, steps: int) -> None:
-        super().__init__()
-        self.network, self.steps = network, steps
-
-    def forward(self, x: Tensor) -> Tensor:
-        functional.reset_net(self.network)
-        return torch.stack([self.network(x) for _ in range(self.steps)]).mean(0)
+def _result(found: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    machine = {"processor": platform.processor() or platform.machine(), "torch": torch.__version__}
+    kept = {name: found[name] for name in MAKERS if name in found}
+    return {"tasks": kept, "goals": _goals(kept), "sizes": settings, "machine": machine}
 
 
-def _rate_coding(task: Task, source: float, steps: int) -> dict[str, Any]:
-    row: dict[str, Any] = {"recipe": "SpikingJelly rate coding", "time_steps": steps}
-    try:
-        recipe = ann2snn.RateCodingRecipe(task.calibration, mode="99.9%")
-        network = ann2snn.Converter(recipe).convert(task.network)
-        score = task.measure(_RateCoded(network, steps))
-    except Exception as error:  # noqa: BLE001 (its refusal is the result)
-        return {**row, "refused": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
-    return {**row, "score": score, "lost": source - score}
+def _measured(
+    task: Task,
+    time_steps: Sequence[int],
+    candidates: Sequence[dict[str, Any]],
+    longer: Sequence[int],
+    say: Say,
+) -> dict[str, Any]:
+    say("source")
+    source = task.measure(task.network)
+    rows = [row for steps in time_steps for row in _conversions(task, source, steps, candidates, say)]
+    rows += _baselines(task, source, [*time_steps, *longer], say)
+    return {"source": source, "training_seconds": task.seconds, "conversions": rows}
 
 
-def _goals(found: dict[str, Any]) -> dict[str, bool]:
-    """Whether the better of the two thresholds, per tensor or per channel, meets each goal."""
-    goals: dict[str, bool] = {}
+def _conversions(
+    task: Task, source: dict[str, float], steps: int, candidates: Sequence[dict[str, Any]], say: Say
+) -> Iterator[dict[str, Any]]:
+    for recipe, options in FIXED.items():
+        say(f"T = {steps}, {recipe}")
+        yield _row(task, source, recipe, steps, _converted(task, steps, options))
+    if steps > FEW:
+        return
+    best, valued = candidates[0], -1.0
+    tried = []
+    for options in candidates:
+        say(f"T = {steps}, choosing, {options}")
+        score = task.validate(_converted(task, steps, options))
+        tried.append({**options, "validation": score})
+        # The metrics of one task count alike; the first of equals is kept.
+        if sum(score.values()) > valued:
+            best, valued = options, sum(score.values())
+    row = _row(task, source, CHOSEN, steps, _converted(task, steps, best))
+    yield {**row, "chosen": best, "validation_source": task.validate(task.network), "tried": tried}
+
+
+def _converted(task: Task, steps: int, options: dict[str, Any]) -> Any:
+    compare = task.compare if options.get("improve") else ()
+    return convert(task.network, task.calibration, steps, progress=False, compare=compare, **options)
+
+
+def _row(task: Task, source: dict[str, float], recipe: str, steps: int, network: Any) -> dict[str, Any]:
+    scores = task.measure(network)
+    row = {"recipe": recipe, "time_steps": steps, "scores": scores, "lost": _lost(source, scores)}
+    report = getattr(network, "report", None)
+    return row if report is None else {**row, "coverage": report.coverage, "route": report.route}
+
+
+def _lost(source: dict[str, float], scores: dict[str, float]) -> dict[str, float]:
+    return {metric: source[metric] - scores[metric] for metric in source}
+
+
+def _baselines(
+    task: Task, source: dict[str, float], time_steps: Sequence[int], say: Say
+) -> Iterator[dict[str, Any]]:
+    for recipe in BASELINES:
+        for steps in time_steps:
+            say(f"T = {steps}, {recipe}")
+            try:
+                network = baseline(recipe, task.network, task.calibration, steps)
+                yield _row(task, source, recipe, steps, network)
+            except Exception as error:  # noqa: BLE001 (its refusal is the result)
+                said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                yield {"recipe": recipe, "refused": said}
+                break
+
+
+def _goals(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Points that the conversion chosen on validation data (T above ``FEW``: per channel) lost."""
+    goals: dict[str, dict[str, Any]] = {}
     for name, entry in found.items():
-        for steps, points in GOALS[name].items():
-            lost = [
-                row["lost"]
-                for row in entry["conversions"]
-                if row["time_steps"] == steps and row["recipe"].startswith("SpikePack")
-            ]
-            if lost:
-                goals[f"{name}, T = {steps}: at most {points} points of {entry['metric']} lost"] = (
-                    min(lost) <= points
-                )
+        for row in entry["conversions"]:
+            counted = row["recipe"] == (CHOSEN if row.get("time_steps", 0) <= FEW else PER_CHANNEL)
+            for metric, lost in row["lost"].items() if counted else ():
+                allowed = GOALS[metric].get(row["time_steps"])
+                if allowed is not None:
+                    goal = f"{name}, T = {row['time_steps']}: at most {allowed} points of {metric} lost"
+                    goals[goal] = {"lost": lost, "met": lost <= allowed}
     return goals
-
-
-def _batches(data: list[Any]) -> list[Any]:
-    chunks = [data[i : i + BATCH] for i in range(0, len(data), BATCH)]
-    return [tuple(zip(*chunk, strict=True)) for chunk in chunks]
-
-
-def _stacked(data: list[Any]) -> list[Any]:
-    return [(torch.stack(images), torch.stack(targets)) for images, targets in _batches(data)]
-
-
-def _digits(epochs: int, calibration: int, seed: int, say: Say) -> Task:
-    bunch: Any = load_digits()
-    images = torch.from_numpy(bunch.images).float()[:, None] / 16
-    data = list(zip(images, torch.from_numpy(bunch.target).long(), strict=True))
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed)).tolist()
-    data = [data[i] for i in order]
-    learn, held, tests = data[:1200], data[1200:1300], data[1300:]
-    start = time.perf_counter()
-    network = train(
-        Classifier(), learn, _cross_entropy, epochs=epochs, batch=BATCH, rate=3e-3, seed=seed,
-        say=lambda line: say(f"classification: {line}"),
-    )  # fmt: skip
-    seconds = time.perf_counter() - start
-    batches = _stacked(tests)
-    return Task(
-        network,
-        _stacked(held[:calibration]),
-        lambda net: evaluate_classification(net, batches)["top1"],
-        seconds,
-    )
-
-
-def _cross_entropy(network: nn.Module, images: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
-    return nn.functional.cross_entropy(network(torch.stack(list(images))), torch.stack(list(targets)))
-
-
-def _pixel_loss(network: nn.Module, images: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
-    """Cross-entropy with background, most of every image, weighted down."""
-    scores = network(torch.stack(list(images)))
-    weight = torch.ones(scores.shape[1])
-    weight[0] = 0.3
-    return nn.functional.cross_entropy(scores, torch.stack(list(targets)), weight)
-
-
-def _detector_loss(network: nn.Module, images: Sequence[Tensor], targets: Sequence[Any]) -> Tensor:
-    losses = network(list(images), [{key: t[key] for key in ("boxes", "labels")} for t in targets])
-    return torch.stack(list(losses.values())).sum()
-
-
-def _detection(
-    generator: SceneGenerator, counts: tuple[int, int, int], epochs: int, seed: int, say: Say
-) -> Task:
-    scenes, calibration, tests = counts
-    say("detection: making scenes")
-    learn = list(SceneDataset(generator, "train", scenes))
-    start = time.perf_counter()
-    network = train(
-        detector(len(generator.categories) + 1, generator.size), learn, _detector_loss, epochs=epochs,
-        batch=16, rate=2e-3, seed=seed, say=lambda line: say(f"detection: {line}"),
-    )  # fmt: skip
-    seconds = time.perf_counter() - start
-    held = [(list(i), t) for i, t in _batches(list(SceneDataset(generator, "calibration", calibration)))]
-    images = [image for image, _ in SceneDataset(generator, "test", tests)]
-    batches = [(list(i), ids) for i, ids in _batches(list(zip(images, range(1, tests + 1), strict=True)))]
-    truth = coco_content(generator, "test", tests)
-    return Task(network, held, lambda net: evaluate_detection(net, batches, truth)["map"], seconds)
-
-
-def _segmentation(
-    generator: SceneGenerator, counts: tuple[int, int, int], epochs: int, seed: int, say: Say
-) -> Task:
-    scenes, calibration, tests = counts
-    learn = list(SceneDataset(generator, "train", scenes, "segmentation"))
-    start = time.perf_counter()
-    network = train(
-        Segmenter(len(generator.categories) + 1), learn, _pixel_loss, epochs=epochs, batch=16, rate=4e-3,
-        seed=seed, say=lambda line: say(f"segmentation: {line}"),
-    )  # fmt: skip
-    seconds = time.perf_counter() - start
-    held = _stacked(list(SceneDataset(generator, "calibration", calibration, "segmentation")))
-    batches = _stacked(list(SceneDataset(generator, "test", tests, "segmentation")))
-    return Task(network, held, lambda net: evaluate_segmentation(net, batches)["miou"], seconds)
 
 
 def table(result: dict[str, Any]) -> str:
     """Format :func:`run`'s result as a Markdown table."""
-    lines = ["| task | network | T | score, % | points lost | MACs on spikes |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| task | network | T | score, % | points lost | MACs on spikes |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
     for name, entry in result["tasks"].items():
-        lines.append(f"| {name} ({entry['metric']}) | source | | {entry['source']:.2f} | | |")
+        metrics = ", ".join(entry["source"])
+        lines.append(f"| {name} ({metrics}) | source | | {_joined(entry['source'], '.2f')} | | |")
         for row in entry["conversions"]:
             if "refused" in row:
-                lines.append(
-                    f"| {name} | {row['recipe']} | {row['time_steps']} | refused: {row['refused']} | | |"
-                )
+                lines.append(f"| {name} | {row['recipe']} | | refused: {row['refused']} | | |")
                 continue
             coverage = f"{row['coverage']:.1%}" if "coverage" in row else ""
-            cells = (
-                name,
-                row["recipe"],
-                row["time_steps"],
-                f"{row['score']:.2f}",
-                f"{row['lost']:+.2f}",
-                coverage,
-            )
-            lines.append(f"| {' | '.join(map(str, cells))} |")
-    lines += ["", *(f"- {'met' if met else 'missed'}: {goal}" for goal, met in result["goals"].items())]
+            scores, lost = _joined(row["scores"], ".2f"), _joined(row["lost"], "+.2f")
+            recipe = row["recipe"] + (f": {_described(row['chosen'])}" if "chosen" in row else "")
+            lines.append(f"| {name} | {recipe} | {row['time_steps']} | {scores} | {lost} | {coverage} |")
+    lines.append("")
+    lines += [
+        f"- {'met' if goal['met'] else 'missed'}: {text} ({goal['lost']:+.2f})"
+        for text, goal in result["goals"].items()
+    ]
     return "\n".join(lines)
+
+
+def _joined(scores: dict[str, float], form: str) -> str:
+    return ", ".join(format(round(value, 2) + 0.0, form) for value in scores.values())
+
+
+def _described(options: dict[str, Any]) -> str:
+    return ", ".join([options["calibrator"], *(name.replace("_", " ") for name in options["improve"])])

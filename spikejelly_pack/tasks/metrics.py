@@ -126,12 +126,16 @@ def coco_module(name: str) -> Any:
         ) from None
 
 
-def mean_average_precision(truth: dict[str, Any], detections: list[dict[str, Any]]) -> dict[str, float]:
-    """COCO's mAP of boxes, by pycocotools, in per cent.
+def mean_average_precision(
+    truth: dict[str, Any], detections: list[dict[str, Any]], masks: bool = False
+) -> dict[str, float]:
+    """COCO's mAP of boxes or masks, by pycocotools, in per cent.
 
     Args:
         truth: Content of a COCO annotations file.
-        detections: COCO results: ``image_id``, ``category_id``, ``bbox`` (x, y, width, height), ``score``.
+        detections: COCO results: ``image_id``, ``category_id``, ``score``, and ``bbox`` (x, y, width, height)
+            or ``segmentation`` (run lengths).
+        masks: Compare masks instead of boxes.
 
     Returns:
         ``map`` (IoU 0.50 to 0.95), ``map50`` and ``map75``.
@@ -142,11 +146,12 @@ def mean_average_precision(truth: dict[str, Any], detections: list[dict[str, Any
     coco, evaluation = coco_module("coco"), coco_module("cocoeval")
     if not detections:
         return {"map": 0.0, "map50": 0.0, "map75": 0.0}
+    kind = "segm" if masks else "bbox"
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints
         reference = coco.COCO()
         reference.dataset = {"info": {}, **truth}
         reference.createIndex()
-        run = evaluation.COCOeval(reference, reference.loadRes(detections), "bbox")
+        run = evaluation.COCOeval(reference, reference.loadRes(detections), kind)
         run.params.imgIds = sorted(image["id"] for image in truth["images"])
         run.evaluate()
         run.accumulate()

@@ -84,6 +84,22 @@ def test_map_counts_overlap_and_misses() -> None:
     assert mean_average_precision(TRUTH, [])["map"] == 0.0
 
 
+def test_map_of_masks_is_not_that_of_boxes() -> None:
+    """The truth's own masks; a mask moved by its width in a right box; masks of wrong images."""
+    found = [
+        {**detection, "segmentation": coco_module("mask").frPyObjects(entry["segmentation"], 48, 48)}
+        for detection, entry in zip(_detections(), TRUTH["annotations"], strict=True)
+    ]
+    assert mean_average_precision(TRUTH, found, masks=True) == pytest.approx(
+        {"map": 100, "map50": 100, "map75": 100}
+    )
+    swapped = [
+        {**one, "segmentation": other["segmentation"]} for one, other in zip(found, found[::-1], strict=True)
+    ]
+    assert mean_average_precision(TRUTH, swapped, masks=True)["map"] < 20
+    assert mean_average_precision(TRUTH, swapped)["map"] == pytest.approx(100)
+
+
 def test_pycocotools_is_named_when_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycocotools.coco", None)
     with pytest.raises(EnvironmentMissingError, match=re.escape("run pip install 'spikejelly-pack[tasks]'.")):
