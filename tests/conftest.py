@@ -67,14 +67,19 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(f"room {room} must run here but cannot import {', '.join(MISSING[room])}")
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    """Say which rooms do not run here, and why."""
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say which rooms and which marked tests do not run here, and why."""
     left_out: dict[str, list[str]] = {}
     for room, names in MISSING.items():
         if names:
             left_out.setdefault(" and ".join(names), []).append(room)
     said = [f"{', '.join(rooms)} (no {names})" for names, rooms in left_out.items()]
-    return f"rooms left out: {'; '.join(said) or 'none'}"
+    asked = config.getoption("markexpr")
+    names = [name for name in ("gpu", "kernels", "models") if f"not {name}" in asked]
+    return [
+        f"rooms left out: {'; '.join(said) or 'none'}",
+        f"tests left out: {', '.join(names) or 'none'} (pytest -m NAME runs them)",
+    ]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
