@@ -48,7 +48,9 @@ class Step(nn.Module):
 
     def forward(self, parts: list[Tensor]) -> Tensor:
         """The operation on values of its inputs."""
-        raise NotImplementedError
+        raise UnsupportedError(
+            f"accelerate: {type(self).__name__} computes nothing; use a step of an operation."
+        )
 
     def use_provider(self, provider: str) -> None:
         """Set what fires its neurons, if it has any."""
