@@ -28,14 +28,14 @@ FAST: dict[str, Any] = {
 }  # fmt: skip
 BATCH = 64
 #: Points below the float network at which the cheapest network of each kind is compared.
-LOST = (20.0, 10.0, 5.0, 2.0, 1.0)
+LOST = (20.0, 10.0, 5.0, 2.0, 1.0, 0.5)
 Say = Callable[[str], None]
 
 
 def run(
-    seeds: Sequence[int] = (0, 1, 2),
+    seeds: Sequence[int] = (0,),
     epochs: int = 8,
-    budgets: Sequence[float] = (2, 3, 4, 6, 8, 10, 12, 16),
+    budgets: Sequence[float] = (2, 3, 4, 5, 6, 8, 10, 12, 16),
     tuned: Sequence[float] = (2, 4),
     tuning_epochs: int = 3,
     steps: Sequence[int] = (1, 2, 3, 4, 6),
