@@ -257,7 +257,7 @@ def figure(result: dict[str, Any]) -> str:
             line[0].set_ylabel("accuracy, %")
         for panel in panels[-1]:
             panel.set_xlabel("windows T")
-        panels[0][-1].legend(title="weight bits", fontsize=7, title_fontsize=7)
+        panels[0][0].legend(title="weight bits", fontsize=7, title_fontsize=7)
         drawing.tight_layout()
         text = io.StringIO()
         drawing.savefig(text, format="svg", metadata={"Date": None})
@@ -269,9 +269,18 @@ def _panel(panel: Any, rows: list[dict[str, Any]], title: str) -> None:
     for weight_bits in sorted({row["weight_bits"] for row in rows}):
         chosen = sorted((r for r in rows if r["weight_bits"] == weight_bits), key=lambda r: r["windows"])
         points = [(row["windows"], row["accuracy"]) for row in chosen]
-        panel.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1, label=str(weight_bits))
+        colour = f"C{weight_bits.bit_length() - 1}"  # one width, one colour in every panel
+        panel.plot(
+            *zip(*points, strict=True),
+            marker="o",
+            markersize=3,
+            linewidth=1,
+            label=str(weight_bits),
+            color=colour,
+        )
     panel.set_xscale("log", base=2)
-    panel.set_xticks(sorted({row["windows"] for row in rows}))
+    panel.set_xlim(0.85 * min(CHOICES), 1.18 * max(CHOICES))
+    panel.set_xticks(CHOICES)
     panel.xaxis.set_major_formatter("{x:g}")
     panel.set_title(title, fontsize=8)
     panel.grid(alpha=0.3)
