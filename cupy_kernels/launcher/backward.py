@@ -13,7 +13,7 @@ from .checks import Neuron, code_of, contiguous, leak_of, matching, optional, re
 from .grid import addresses, blocks_for, group_size, index_type, neuron_numbers
 from .neuron import serial_limit, window_of
 
-__all__ = ["fire_backward", "scratch_rows", "serial_backward"]
+__all__ = ["fire_backward", "scratch_rows", "serial_backward", "theta_limit"]
 
 _F32 = ("float32",)
 _ROWS_PER_BLOCK, _LANES, _MAX_CHANNEL_BLOCKS = 8, 32, 65535
@@ -57,6 +57,11 @@ class _Job:
             | neuron_numbers(self.neuron, self.layout)
             | {"n": self.n, "windows": self.windows}
         )
+
+
+def theta_limit(tau: float) -> int:
+    """Elements of a group at most where thresholds are summed: unrolled greedy digits of 8 would spill."""
+    return 8 if tau == 2.0 else 4
 
 
 def scratch_rows(elements: int, channels: int) -> int:
@@ -215,6 +220,7 @@ def _launch(queue: Queue, job: _Job, grad_theta: Any, scratch: Any) -> None:
 def _first_stage(queue: Queue, job: _Job, partial: Array) -> int:
     """Launch the gradient with sums per block; returns the rows of ``partial`` it fills."""
     group, _ = job.group
+    group = min(group, theta_limit(job.neuron.tau))
     channels, inner = job.layout.channels, job.layout.inner if job.layout.channels > 1 else job.n
     last = channels > 1 and inner == 1
     if not last and inner % group:
