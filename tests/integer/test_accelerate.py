@@ -158,6 +158,25 @@ def test_saturated_codes_and_weights(steps: int, signed: bool, weight: int) -> N
     same(network, accelerate(network), codes)
 
 
+def test_one_below_a_threshold_beyond_the_exact_float32() -> None:
+    """V = 29 999 999 rounds to theta = 30 000 000 in float32 and would fire."""
+    theta, bias = np.array([30_000_000], np.int32), np.zeros(1, np.int32)
+    weight = np.array([[30_000, 1]], np.int32)
+    network = g.Network(
+        [
+            g.Input(name="x", inputs=(), threshold=np.ones(1, np.float32), shape=(2,), time_steps=16),
+            g.Dense(name="d", inputs=("x",), weight_bits=16, weight=weight),
+            g.Neuron(name="n", inputs=("d",), threshold=theta, bias=bias, rounding="floor", state_bits=32),
+            g.Dense(name="e", inputs=("n",), weight_bits=8, weight=np.ones((1, 1), np.int32)),
+            g.Readout(name="out", inputs=("e",), scale=np.ones(1), bias=bias),
+        ],
+        16,
+    )
+    codes = np.array([[999, 29_999], [1000, 0], [1999, 29_999]])
+    same(network, accelerate(network), codes)
+    assert accelerate(network).every_code(codes)["n"].flatten().tolist() == [0, 1, 1]
+
+
 def test_integer_networks_and_nodes(exact_nets: Any) -> None:
     @settings(max_examples=20)
     @given(data=st.data())
