@@ -24,6 +24,7 @@ from spikejelly_pack.bit_budget.plan import (
     read_plan,
     write_plan,
 )
+from spikejelly_pack.bit_budget.plan.bank import set_time_steps
 from spikejelly_pack.bit_budget.plan.planner import Checked
 from spikejelly_pack.bit_budget.quantize import quantize_weights, quantized_layers
 from spikejelly_pack.integer import build_integer
@@ -347,3 +348,10 @@ def test_plan_is_readable_as_json(shared: Planner, tmp_path: Path) -> None:
     content = json.loads((tmp_path / "plan.json").read_text())
     assert content["format"] == "spikepack-plan"
     assert BudgetPlan(**{k: v for k, v in content.items() if k not in ("format", "version")}).model == "Net"
+
+
+def test_nodes_in_longer_windows_are_refused() -> None:
+    node = SpikePackNode(2, window=4, form="packed")
+    with pytest.raises(ParameterError, match="T = 2 in a window of 4"):
+        set_time_steps(node, 3)
+    assert (node.time_steps, node.window) == (2, 4)

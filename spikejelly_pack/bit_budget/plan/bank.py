@@ -69,4 +69,9 @@ def set_time_steps(node: SpikePackNode, time_steps: int) -> None:
             f"budget plan: T must change between windows, got a node after {node.phase} of {node.window} "
             "steps; call functional.reset_net first."
         )
+    if node.window != node.time_steps:
+        raise ParameterError(
+            f"budget plan: every node must have a window of its own length, got T = {node.time_steps} in a window "
+            f"of {node.window}, which the weights behind it account for; plan a network converted with one T."
+        )
     node.params = dataclasses.replace(node.params, time_steps=time_steps, window=None)
