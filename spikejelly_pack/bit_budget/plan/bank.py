@@ -71,7 +71,7 @@ def set_time_steps(node: SpikePackNode, time_steps: int) -> None:
         )
     if node.window != node.time_steps:
         raise ParameterError(
-            f"budget plan: every node must have a window of its own length, got T = {node.time_steps} in a window "
-            f"of {node.window}, which the weights behind it account for; plan a network converted with one T."
+            f"budget plan: every node must have a window of its own length, got T = {node.time_steps} in a "
+            f"window of {node.window}, which weights account for; plan a network converted with one T."
         )
     node.params = dataclasses.replace(node.params, time_steps=time_steps, window=None)
