@@ -159,20 +159,20 @@ def test_saturated_codes_and_weights(steps: int, signed: bool, weight: int) -> N
 
 
 def test_one_below_a_threshold_beyond_the_exact_float32() -> None:
-    """V = 29 999 999 rounds to theta = 30 000 000 in float32 and would fire."""
-    theta, bias = np.array([30_000_000], np.int32), np.zeros(1, np.int32)
-    weight = np.array([[30_000, 1]], np.int32)
+    """V = 23 999 999 rounds to theta = 24 000 000 in float32 and would fire."""
+    theta, bias = np.array([24_000_000], np.int32), np.zeros(1, np.int32)
+    weight = np.array([[8_000, 1]], np.int32)
     network = g.Network(
         [
-            g.Input(name="x", inputs=(), threshold=np.ones(1, np.float32), shape=(2,), time_steps=16),
+            g.Input(name="x", inputs=(), threshold=np.ones(1, np.float32), shape=(2,), time_steps=13),
             g.Dense(name="d", inputs=("x",), weight_bits=16, weight=weight),
             g.Neuron(name="n", inputs=("d",), threshold=theta, bias=bias, rounding="floor", state_bits=32),
             g.Dense(name="e", inputs=("n",), weight_bits=8, weight=np.ones((1, 1), np.int32)),
             g.Readout(name="out", inputs=("e",), scale=np.ones(1), bias=bias),
         ],
-        16,
+        13,
     )
-    codes = np.array([[999, 29_999], [1000, 0], [1999, 29_999]])
+    codes = np.array([[2999, 7_999], [3000, 0], [5999, 7_999]])
     same(network, accelerate(network), codes)
     assert accelerate(network).every_code(codes)["n"].flatten().tolist() == [0, 1, 1]
 
