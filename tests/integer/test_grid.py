@@ -15,7 +15,8 @@ from spikingjelly.activation_based import ann2snn
 from torch import nn
 
 from spikejelly_pack import build_integer
-from spikejelly_pack.integer.grid import decide, recover_grid
+from spikejelly_pack.integer.grid import _reach, decide, recover_grid
+from spikejelly_pack.integer.values import Branch, Spikes
 from spikejelly_pack.neuron import SpikePackNode
 from spikejelly_pack.recipes import LSQActivation, SpikePackQuantizedRecipe
 from spikejelly_pack.spec.errors import BoundError, UnsupportedError
@@ -131,3 +132,14 @@ def test_refusals() -> None:
     signed[2] = LSQActivation(3, signed=True, step=0.3).double()
     with pytest.raises(UnsupportedError, match="needs an unsigned node"):
         exported(signed)
+
+
+def test_signed_codes_reach_both_ways() -> None:
+    """The decisions are proven between the smallest and the largest sum: both, from every branch."""
+    rows = np.zeros((1, 2))
+    plain, signed = (Spikes("x", np.ones(2), (2,), 7, sign) for sign in (False, True))
+    whole = [np.array([3, -2]), np.array([1, 1])]
+    branches = [Branch("dense", "a", source, rows, "weight", (1, 2)) for source in (plain, signed)]
+    assert _reach(branches[:1], whole[:1]) == (-14, 21)
+    assert _reach(branches[1:], whole[:1]) == (-35, 35)
+    assert _reach(branches, whole) == (-14 - 14, 21 + 14)

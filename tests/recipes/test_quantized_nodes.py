@@ -288,3 +288,20 @@ def test_lsq_gradients_are_those_of_the_paper() -> None:
     per_value = [0.0, 0 - 0.4, 2 - 1.8, 3.0]
     assert module.s.grad is not None
     assert float(module.s.grad) == pytest.approx(sum(per_value) / (4 * 3) ** 0.5, rel=1e-6)
+
+
+def test_a_quantizer_that_claims_to_round_ties_up_must() -> None:
+    """QCFS rounds half up; one that says so and rounds half to even is found out on a tie, and only there."""
+
+    class Even(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.round(x * 7).clamp(0, 7) / 7
+
+    site = QuantizerSite("act", Even())
+    site.spec = qcfs_spec("act", torch.tensor(1.0), 7, "multiply_first")
+    assert site.spec.ties == "up"
+    site(torch.tensor([[0.1, 0.3, 0.6]], dtype=torch.float64))
+    with pytest.raises(
+        UnsupportedError, match="layer 'act': the quantizer must compute what its description"
+    ):
+        site(torch.tensor([[0.5]], dtype=torch.float64) / 7)
