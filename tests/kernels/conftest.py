@@ -23,28 +23,7 @@ from cupy_kernels.variants import Variant
 from spikejelly_pack.spec.parameters import NeuronParameters
 
 HERE = Path(__file__).parent
-# Chosen by name only: pytest -m gpu, pytest -m kernels.
-BY_NAME = ("gpu", "kernels")
 GUARD = 64  # bytes on either side of every output
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker of the long checks of this room."""
-    config.addinivalue_line("markers", "kernels: every kernel variant and the sanitizers, minutes")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a GPU or takes minutes, unless its marker is asked for."""
-    asked = config.getoption("markexpr")
-    left_out = [name for name in BY_NAME if name not in asked]
-    dropped = [
-        item
-        for item in items
-        if item.path.is_relative_to(HERE) and any(item.get_closest_marker(name) for name in left_out)
-    ]
-    if dropped:
-        config.hook.pytest_deselected(items=dropped)
-        items[:] = [item for item in items if item not in set(dropped)]
 
 
 def tricky(shape: tuple[int, ...], theta: torch.Tensor, params: NeuronParameters, seed: int) -> torch.Tensor:
