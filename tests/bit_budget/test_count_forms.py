@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
-from hypothesis import example, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from spikingjelly.activation_based import functional, layer
 from spikingjelly.activation_based.op_counter import DispatchCounterMode, MACCounter, SynOpCounter
@@ -25,7 +27,8 @@ class Stage(nn.Module):
         self.kind = kind
 
         def node() -> SpikePackNode:
-            return SpikePackNode(time_steps, signed=signed, v_threshold=0.8)
+            # No rational: sums of products of codes would meet rounding ties, where the forms may differ.
+            return SpikePackNode(time_steps, signed=signed, v_threshold=math.pi / 4)
 
         groups = CHANNELS if kind == "depthwise" else 1
         self.conv = layer.Conv2d(CHANNELS, CHANNELS, 3, padding=1, groups=groups)
@@ -96,11 +99,12 @@ def lines(report: BudgetReport) -> list[tuple[object, ...]]:
     )  # fmt: skip
 
 
-@settings(max_examples=4)
-@example(kinds=list(KINDS), signed=False, time_steps=3, samples=2, seed=0)
-@example(kinds=list(KINDS), signed=True, time_steps=2, samples=2, seed=1)
+@settings(max_examples=5, phases=(Phase.explicit, Phase.generate))
+@example(kinds=["conv", "depthwise", "residual"], signed=True, time_steps=3, samples=2, seed=0)
+@example(kinds=["max", "attention"], signed=False, time_steps=2, samples=2, seed=1)
+@example(kinds=["sum", "concat", "avg"], signed=True, time_steps=2, samples=1, seed=2)
 @given(
-    kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=3),
+    kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=2),
     signed=st.booleans(),
     time_steps=st.integers(1, 6),
     samples=st.integers(1, 2),
