@@ -174,7 +174,7 @@ def _conversions(
         return
     best, valued = candidates[0], -1.0
     tried = []
-    for options in candidates:
+    for options in (*candidates, *task.candidates):
         say(f"T = {steps}, choosing, {options}")
         score = task.validate(_converted(task, steps, options))
         tried.append({**options, "validation": score})
@@ -187,14 +187,29 @@ def _conversions(
 
 def _converted(task: Task, steps: int, options: dict[str, Any]) -> Any:
     compare = task.compare if options.get("improve") else ()
-    return convert(task.network, task.calibration, steps, progress=False, compare=compare, **options)
+    common = {key: value for key, value in options.items() if key != "shifts"}
+    common |= {"progress": False, "compare": compare}
+    if "shifts" not in options:
+        return convert(task.network, task.calibration, steps, **common)
+    even: Any = convert(task.network, task.calibration, steps, **common)
+    shifted = {
+        entry.stands_for: steps + shift
+        for entry in even.report.layers
+        for name, shift in options["shifts"].items()
+        if entry.stands_for.startswith(name)
+    }
+    return convert(task.network, task.calibration, {"*": steps, **shifted}, **common)
 
 
 def _row(task: Task, source: dict[str, float], recipe: str, steps: int, network: Any) -> dict[str, Any]:
     scores = task.measure(network)
     row = {"recipe": recipe, "time_steps": steps, "scores": scores, "lost": _lost(source, scores)}
     report = getattr(network, "report", None)
-    return row if report is None else {**row, "coverage": report.coverage, "route": report.route}
+    if report is None:
+        return row
+    digits = [entry.time_steps for entry in report.layers]
+    row |= {"coverage": report.coverage, "route": report.route}
+    return row if len(set(digits)) == 1 else {**row, "mean_time_steps": sum(digits) / len(digits)}
 
 
 def _lost(source: dict[str, float], scores: dict[str, float]) -> dict[str, float]:
@@ -246,7 +261,8 @@ def table(result: dict[str, Any]) -> str:
             coverage = f"{row['coverage']:.1%}" if "coverage" in row else ""
             scores, lost = _joined(row["scores"], ".2f"), _joined(row["lost"], "+.2f")
             recipe = row["recipe"] + (f": {_described(row['chosen'])}" if "chosen" in row else "")
-            lines.append(f"| {name} | {recipe} | {row['time_steps']} | {scores} | {lost} | {coverage} |")
+            steps = f"{row['mean_time_steps']:.2f} (mean)" if "mean_time_steps" in row else row["time_steps"]
+            lines.append(f"| {name} | {recipe} | {steps} | {scores} | {lost} | {coverage} |")
     lines.append("")
     lines += [
         f"- {'met' if goal['met'] else 'missed'}: {text} ({goal['lost']:+.2f})"
@@ -260,4 +276,5 @@ def _joined(scores: dict[str, float], form: str) -> str:
 
 
 def _described(options: dict[str, Any]) -> str:
-    return ", ".join([options["calibrator"], *(name.replace("_", " ") for name in options["improve"])])
+    parts = [options["calibrator"], *(name.replace("_", " ") for name in options["improve"])]
+    return ", ".join([*parts, *(["T per layer"] if "shifts" in options else [])])

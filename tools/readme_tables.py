@@ -76,8 +76,8 @@ def _choices_table(results: dict[str, Any]) -> str:
             for one in row["tried"]:
                 source = row["validation_source"]
                 lost = ", ".join(f"{source[key] - one['validation'][key] + 0.0:+.2f}" for key in source)
-                improvers = ", ".join(one["improve"])
-                chosen = "x" if all(one[key] == value for key, value in row["chosen"].items()) else ""
+                improvers = ", ".join([*one["improve"], *(["T per layer"] if "shifts" in one else [])])
+                chosen = "x" if {**row["chosen"], "validation": one["validation"]} == one else ""
                 task = f"{name} ({', '.join(source)})"
                 cells = (task, row["time_steps"], one["calibrator"], improvers, lost, chosen)
                 lines.append(f"| {' | '.join(map(str, cells))} |")
