@@ -86,6 +86,10 @@ def test_nan_propagates_in_fire_and_is_no_spike_in_encode() -> None:
     theta = torch.tensor(1.0)
     assert OPS.fire(x, theta, 4, 2.0, False, True, False, "torch").isnan().tolist() == [True, False]
     assert OPS.encode(x, theta, 4, 2.0, False, True, "torch").tolist() == [0, 15]
+    assert OPS.encode(x, theta, 16, 2.0, True, True, "torch").tolist() == [
+        0,
+        65535,
+    ]  # int32 holds what NaN casts to
 
 
 @pytest.mark.parametrize("steps", [1, 4, 8, 9, 16])
