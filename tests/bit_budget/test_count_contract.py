@@ -8,7 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from spikingjelly.activation_based import neuron
-from spikingjelly.activation_based.op_counter import DispatchCounterMode, MACCounter, ModuleCounterMode
+from spikingjelly.activation_based.op_counter import (
+    BaseCounter,
+    DispatchCounterMode,
+    MACCounter,
+    ModuleCounterMode,
+)
 from torch import Tensor, nn
 from torch.nn.modules.module import _global_forward_hooks
 
@@ -70,6 +75,29 @@ def test_it_shares_a_pass_with_other_counters_and_gradients() -> None:
     assert beside.get_total() > alone.get_total()  # the backward pass multiplies too, and is counted as run
     assert outer.get_total() == inner.get_total()  # what the counter computes for itself, no other one sees
     assert net.first.weight.grad is not None
+
+
+class Calls(BaseCounter):
+    """Counts every operation."""
+
+    def has_rule(self, func: Any) -> bool:
+        return True
+
+    def count(self, *_args: Any, **_kwargs: Any) -> int:
+        return 1
+
+
+def test_its_own_operations_are_hidden() -> None:
+    net, x, inner, outer = Block(), torch.rand(4, 6), Calls(), Calls()
+    with torch.no_grad(), DispatchCounterMode([outer]), DispatchCounterMode([BitBudgetCounter(), inner]):
+        net(x)
+    assert outer.get_total() == inner.get_total() > 0
+
+
+def test_tied_weights_are_stored_once() -> None:
+    net = nn.Sequential(nn.Linear(6, 6, bias=False), nn.Linear(6, 6, bias=False))
+    net[1].weight = net[0].weight
+    assert measure(net, torch.rand(2, 6), weight_bits=4).memory.parameters == 36 * 4
 
 
 def test_nothing_stays_behind() -> None:
