@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Rebuild, measure and print."""
+    from ..recipes import SpikePackNetwork
     from ..tasks.evaluation import evaluate
     from ..tasks.saved import load_conversion
 
@@ -51,8 +52,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     result["converted"] = evaluate(network, data, device)
     print_measures(f"T = {about.time_steps}", result["converted"])
     if source is not None:
-        if source is network:
-            network.transparent = True
+        if isinstance(source, SpikePackNetwork) and source is network:
+            source.transparent = True
         result["source"] = evaluate(source.to(device), data, device)
         print_measures("source", result["source"])
         result["lost"] = lost(result["source"], result["converted"])

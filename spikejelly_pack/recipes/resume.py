@@ -170,5 +170,5 @@ def _digest(tensors: Iterable[Tensor]) -> str:
     found = hashlib.blake2b(digest_size=8)
     for tensor in tensors:
         found.update(f"{tuple(tensor.shape)}{tensor.dtype}".encode())
-        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()

@@ -185,8 +185,9 @@ def network_from(stored: Any, tensors: Mapping[str, Tensor], path: Any = "file")
 
 
 def _made(name: str, about: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> nn.Module:
-    kind: Callable[..., nn.Module] = _BY_NAME[about["kind"]]
-    arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in about["arguments"].items()}
+    kind: Any = _BY_NAME[about["kind"]]
+    stored = about["arguments"].items()
+    arguments: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in stored}
     allowed = {*MODULES[_BY_NAME[about["kind"]]], "bias", "v_threshold", *_CODE}
     if unknown := sorted(set(arguments) - allowed):
         raise ValueError(f"layer {name!r} has unknown arguments {unknown}")

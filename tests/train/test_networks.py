@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from spikingjelly.activation_based import functional
+from spikingjelly.activation_based.neuron import LIFNode
 from torch import Tensor, nn
 
 from spikejelly_pack.spec.errors import ShapeError, UnsupportedError
@@ -146,3 +147,12 @@ def test_refusals() -> None:
     other, _ = _network("digits_cnn", f"{HOME}.LIFNode")
     with pytest.raises(UnsupportedError, match="neurons must be SpikePack's"):
         other.one_window()
+
+
+def test_a_neuron_is_told_with_its_arguments_inside_or_beside() -> None:
+    inside = {"class_path": f"{HOME}.LIFNode", "init_args": {"tau": 3.0}}
+    beside = {"class_path": f"{HOME}.LIFNode", "tau": 3.0}
+    for given in (inside, beside):
+        net = build_network("digits_cnn", given)
+        assert {node.tau for node in net.modules() if isinstance(node, LIFNode)} == {3.0}
+    assert inside["init_args"] == {"tau": 3.0}

@@ -84,6 +84,6 @@ def _factory(
 ) -> NeuronFactory:
     if "class_path" not in given:
         raise ParameterError(f"neuron: must have a class_path, got the entries {sorted(given)}; add it.")
-    given = {**given, **(given.pop("init_args", None) or {})}
-    place = given.pop("class_path")
-    return NeuronFactory(place, given, time_steps=time_steps, by_class=by_class)
+    flat = {name: value for name, value in given.items() if name not in ("class_path", "init_args")}
+    init_args = {**flat, **(given.get("init_args") or {})}
+    return NeuronFactory(given["class_path"], init_args, time_steps=time_steps, by_class=by_class)
