@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from spikingjelly.activation_based import base
 from spikingjelly.activation_based import functional as sj
 from spikingjelly.activation_based import neuron as sj_neuron
 from torch import nn
@@ -19,14 +20,7 @@ from .entropy import miller_madow, plugin_entropy, words
 
 __all__ = ["LayerInformation", "is_neuron", "network_information"]
 
-_NEURONS = (
-    SpikePackNode,
-    sj_neuron.BaseNode,
-    sj_neuron.SimpleBaseNode,
-    sj_neuron.PSN,
-    sj_neuron.MaskedPSN,
-    sj_neuron.SlidingPSN,
-)
+_NEURONS = (SpikePackNode, sj_neuron.BaseNode, sj_neuron.SimpleBaseNode)
 
 
 @dataclass(frozen=True)
@@ -56,8 +50,13 @@ class LayerInformation:
 
 
 def is_neuron(module: nn.Module) -> bool:
-    """Whether a module is a neuron layer: SpikePackNode or one of SpikingJelly's."""
-    return isinstance(module, _NEURONS)
+    """Whether a module is a neuron layer: SpikePackNode, one of SpikingJelly's, or made from one of these."""
+    # PSN and others share no base class with the rest, only the module they live in.
+    home = type(module).__module__
+    lives_there = isinstance(module, base.StepModule) and home.startswith(
+        "spikingjelly.activation_based.neuron"
+    )
+    return isinstance(module, _NEURONS) or lives_there
 
 
 @dataclass

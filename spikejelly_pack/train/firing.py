@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from spikingjelly.activation_based import base
 from torch import Tensor, nn
 
+from ..analysis import is_neuron
 from ..functional import unpack
 from ..neuron import SpikePackNode
 from ..spec.errors import UnsupportedError
@@ -37,15 +37,7 @@ class SpikeCount:
 
 def neurons_of(net: nn.Module) -> dict[str, nn.Module]:
     """The spiking neurons of a network by name: SpikePack's and SpikingJelly's."""
-    return {name: module for name, module in net.named_modules() if _is_neuron(module)}
-
-
-def _is_neuron(module: nn.Module) -> bool:
-    # PSN is a StepModule only; what all of SpikingJelly's neurons share is the module they live in.
-    home = type(module).__module__
-    return isinstance(module, base.StepModule) and (
-        isinstance(module, SpikePackNode) or ".activation_based.neuron" in home
-    )
+    return {name: module for name, module in net.named_modules() if is_neuron(module)}
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from torch import nn
 from spikejelly_pack import SpikePackNode
 from spikejelly_pack.analysis import (
     best_operating_point,
+    is_neuron,
     miller_madow,
     network_information,
     neuron_information,
@@ -158,3 +159,14 @@ def test_the_operating_point_is_judged_on_fresh_draws() -> None:
     found = best_operating_point(node, 2, samples=64, final_samples=64, seed=3, **grid)
     assert found == neuron_information(node, 2, 1.5, 0.7, samples=64, seed=4)
     assert found != neuron_information(node, 2, 1.5, 0.7, samples=64, seed=3)
+
+
+@pytest.mark.parametrize("name", ["IFNode", "LIFNode", "ParametricLIFNode", "ILIFNode", "KLIFNode"])
+def test_neurons_and_what_is_made_from_them_are_neurons(name: str) -> None:
+    kind = getattr(sj_neuron, name)
+    own = type("Own", (kind,), {"__module__": "elsewhere"})
+    assert is_neuron(kind())
+    assert is_neuron(own())
+    assert is_neuron(sj_neuron.PSN(2))
+    assert is_neuron(SpikePackNode())
+    assert not is_neuron(sj_layer.Linear(1, 1))
