@@ -7,9 +7,6 @@ one process, so that ratios are of neighbours in time. What is wrong is not time
 
 from __future__ import annotations
 
-import platform
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -18,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.measure import machine, ratio, spread
+from benchmarks.measure import seconds as seconds_of
 from spikejelly_pack import IntegerNetwork, SpikePackNode, accelerate, build_integer, set_form
 from spikejelly_pack.ops.integer_products import Measured, measured_choices, measured_table
 from spikejelly_pack.spec.errors import ParameterError, RunError
@@ -68,6 +67,7 @@ def run(
     size: int = 32,
     width: int = 64,
     seed: int = 0,
+    device: str = "cpu",
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Check, then time the contenders.
@@ -79,6 +79,7 @@ def run(
         size: Height and width of the images, a multiple of 8.
         width: Channels of the first stage.
         seed: Seed of weights and images.
+        device: Where all of them run; the numpy reference stays on the CPU.
         progress: Called with one line per stage.
 
     Returns:
@@ -93,7 +94,9 @@ def run(
         if value < 1:
             raise ParameterError(f"bench integer: {name} must be positive, got {value}; raise it.")
     say = progress or (lambda _: None)
-    entries = {str(steps): _run_one(steps, batch, rounds, size, width, seed, say) for steps in time_steps}
+    entries = {
+        str(steps): _run_one(steps, batch, rounds, size, width, seed, device, say) for steps in time_steps
+    }
     return {
         "network": "residual CNN, 15 convolutions, integer weights of 8 bits",
         "batch": batch,
@@ -101,12 +104,8 @@ def run(
         "width": width,
         "results": entries,
         "routes": [vars(choice) for choice in measured_choices()],
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "capability": torch.backends.cpu.get_cpu_capability(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        },
+        "device": device,
+        "machine": machine(),
     }
 
 
@@ -116,19 +115,27 @@ def _network(width: int, size: int, seed: int, node: Callable[[], nn.Module]) ->
 
 
 def _run_one(
-    steps: int, batch: int, rounds: int, size: int, width: int, seed: int, say: Callable[[str], None]
+    steps: int,
+    batch: int,
+    rounds: int,
+    size: int,
+    width: int,
+    seed: int,
+    device: str,
+    say: Callable[[str], None],
 ) -> dict[str, Any]:
     x = torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(seed))
     snn = set_form(_network(width, size, seed, lambda: SpikePackNode(steps)), "packed")
     say(f"T = {steps}: integer form")
     network = build_integer(snn, x[:1], state_bits=32)
     codes = encode(network.inputs[0], x.numpy())
-    accelerated, exact = accelerate(network), IntegerNetwork(network)
+    accelerated, exact = accelerate(network).to(device), IntegerNetwork(network).to(device)
+    snn, x = snn.to(device), x.to(device)
     say(f"T = {steps}: checking every code against the numpy reference")
     check(network, accelerated, codes[:1])
-    given = torch.from_numpy(codes)
+    given = torch.from_numpy(codes).to(device)
     calls = {
-        "relu": partial(_network(width, size, seed, nn.ReLU).to(memory_format=torch.channels_last),
+        "relu": partial(_network(width, size, seed, nn.ReLU).to(device, memory_format=torch.channels_last),
                         x.contiguous(memory_format=torch.channels_last)),
         "packed": partial(snn, x),
         "integer_float64": partial(exact, given),
@@ -142,14 +149,12 @@ def _run_one(
         for index in range(rounds):
             say(f"T = {steps}: round {index + 1} of {rounds}")
             for name, call in calls.items():
-                seconds[name].append(_seconds(call))
+                seconds[name].append(seconds_of(call))
     own = seconds["accelerated"]
     return {
-        "seconds": {name: _spread(values) for name, values in seconds.items()},
+        "seconds": {name: spread(values) for name, values in seconds.items()},
         "over_accelerated": {
-            name: _spread([theirs / mine for theirs, mine in zip(values, own, strict=True)])
-            for name, values in seconds.items()
-            if name != "accelerated"
+            name: ratio(values, own) for name, values in seconds.items() if name != "accelerated"
         },
     }
 
@@ -158,20 +163,10 @@ def check(network: Network, accelerated: Any, codes: Any) -> None:
     """Raise unless every code and membrane equals the numpy reference."""
     expected, got = run_packed(network, codes), accelerated.every_code(codes)
     for name, values in expected.items():
-        if not np.array_equal(values.astype(np.int64), got[name].numpy()):
+        if not np.array_equal(values.astype(np.int64), got[name].cpu().numpy()):
             raise RunError(
                 f"bench integer: {name!r} must equal the numpy reference, got other codes; not timed."
             )
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
 def table(result: dict[str, Any]) -> str:
@@ -183,8 +178,7 @@ def table(result: dict[str, Any]) -> str:
     for steps, entry in result["results"].items():
         cells = [f"{1e3 * entry['seconds']['accelerated']['median']:.1f}"]
         for name in ("relu", "packed", "integer_float64"):
-            ratio = entry["over_accelerated"][name]
-            spread = "{median:.2f}, {min:.2f} to {max:.2f}".format(**ratio)
-            cells.append(f"{1e3 * entry['seconds'][name]['median']:.1f} ({spread})")
+            slower = "{median:.2f}, {min:.2f} to {max:.2f}".format(**entry["over_accelerated"][name])
+            cells.append(f"{1e3 * entry['seconds'][name]['median']:.1f} ({slower})")
         lines.append(f"| {steps} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", measured_table([Measured(**route) for route in result["routes"]])])

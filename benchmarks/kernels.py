@@ -15,6 +15,7 @@ import torch
 from spikingjelly.activation_based import functional as sj
 from spikingjelly.activation_based import neuron as sj_neuron
 
+from benchmarks import integer, network
 from cupy_kernels import CupyBackend, KernelEnvironmentError, Queue, launcher
 from spikejelly_pack import functional
 from spikejelly_pack.spec.errors import EnvironmentMissingError, ParameterError, RunError
@@ -23,7 +24,7 @@ from spikejelly_pack.spec.parameters import NeuronParameters
 __all__ = ["FAST", "TARGETS", "run", "table"]
 
 # A smoke test, no measurement.
-FAST = {"elements": 2**16, "rounds": 2, "time_steps": (4,)}
+FAST = {"elements": 2**16, "rounds": 2, "time_steps": (4,), "batch": 2}
 # What the kernels are to reach on an H200: share of the card's copy bandwidth, and LIF's time over theirs.
 TARGETS = {"bandwidth": 0.85, "forward": {4: 10.0, 8: 20.0}, "backward": {4: 4.0, 8: 8.0}}
 
@@ -32,6 +33,7 @@ def run(
     elements: int = 2**26,
     time_steps: tuple[int, ...] = (4, 8),
     rounds: int = 20,
+    batch: int = 128,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -41,12 +43,14 @@ def run(
         elements: Neurons of the layer, float32.
         time_steps: T of the packed node and sequence lengths of the LIF node.
         rounds: Timed rounds; each runs every contender once.
+        batch: Images per step of the whole networks (``bench network``, ``bench integer``) on the card.
         seed: Seed of the inputs.
         progress: Called with one line per stage.
 
     Returns:
         The card, its copy bandwidth (bytes read and written per second) and, per T, seconds of each
-        contender, the bandwidth of packed fire and the ratios that :data:`TARGETS` names. JSON-ready.
+        contender, the bandwidth of packed fire and the ratios that :data:`TARGETS` names; whole networks,
+        with the route of every integer product and why it was chosen. JSON-ready.
 
     Raises:
         ParameterError: A size is not positive.
@@ -70,6 +74,8 @@ def run(
         say(f"T = {steps}: timing")
         report["T"][steps] = _times(queue, u, steps, rounds)
     report["copy_bytes_per_second"] = max(entry["copy_bytes_per_second"] for entry in report["T"].values())
+    report["network"] = network.run(time_steps=time_steps, batch=batch, device=str(device), progress=say)
+    report["integer"] = integer.run(time_steps=time_steps, batch=batch, device=str(device), progress=say)
     report["targets"] = _targets(report)
     return report
 
@@ -187,4 +193,5 @@ def table(report: dict[str, Any]) -> str:
     for name, entry in report["targets"].items():
         met = "yes" if entry["met"] else "no"
         lines.append(f"| {name} | {entry['wanted']:.2f} | {entry['median']:.2f} | {met} |")
+    lines += ["", network.table(report["network"]), "", integer.table(report["integer"])]
     return "\n".join(lines)

@@ -14,10 +14,17 @@ __all__ = ["machine", "peak_bytes", "ratio", "seconds", "spread"]
 
 
 def seconds(step: Callable[[], object]) -> float:
-    """Wall-clock time of one call."""
+    """Wall-clock time of one call; what it left running on a GPU is waited for."""
+    _wait()
     start = time.perf_counter()
     step()
+    _wait()
     return time.perf_counter() - start
+
+
+def _wait() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:
@@ -44,9 +51,10 @@ def peak_bytes(step: Callable[[], object]) -> int:
 
 
 def machine() -> dict[str, object]:
-    """Processor, threads and torch's version."""
+    """Processor, vector instructions, threads and torch's version."""
     return {
         "processor": platform.processor() or platform.machine(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }

@@ -81,6 +81,7 @@ def run(
     rounds: int = 5,
     size: int = 32,
     seed: int = 0,
+    device: str = "cpu",
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
     """Check, then time the contenders.
@@ -91,6 +92,7 @@ def run(
         rounds: Timed rounds; each runs every contender once in each mode.
         size: Height and width of the images.
         seed: Seed of weights and images.
+        device: Where all of them run.
         progress: Called with one line per stage.
 
     Returns:
@@ -105,8 +107,8 @@ def run(
         if value < 1:
             raise ParameterError(f"bench network: {name} must be positive, got {value}; raise it.")
     say = progress or (lambda _: None)
-    contenders = _contenders(time_steps, batch, size, seed)
-    target = torch.arange(batch) % CLASSES
+    contenders = _contenders(time_steps, batch, size, seed, device)
+    target = torch.arange(batch, device=device) % CLASSES
     for steps in time_steps:
         say(f"checking packed against serial at T = {steps}")
         _check(contenders[f"packed_{steps}"], steps)
@@ -134,10 +136,14 @@ def _network(spiking_neuron: Callable[..., nn.Module], seed: int, **arguments: A
     return net
 
 
-def _contenders(time_steps: Sequence[int], batch: int, size: int, seed: int) -> dict[str, Contender]:
-    image = torch.rand(1, batch, 3, size, size, generator=torch.Generator().manual_seed(seed))
+def _contenders(
+    time_steps: Sequence[int], batch: int, size: int, seed: int, device: str
+) -> dict[str, Contender]:
+    chance = torch.Generator().manual_seed(seed)
+    image = torch.rand(1, batch, 3, size, size, generator=chance).to(device)
 
     def contender(net: nn.Module, x: Tensor) -> Contender:
+        net.to(device)
         return Contender(net, x, torch.optim.SGD(net.parameters(), lr=1e-3))
 
     found = {"ann": contender(_network(lambda **_: nn.ReLU(), seed), image)}
