@@ -202,6 +202,8 @@ def test_a_disk_that_fills_up_while_training(trained: Any, tiny: Path, tmp_path:
     done = subprocess.run(
         [sys.executable, "-m", "spikejelly_pack", "train", "--config", str(tiny), "--out", str(tmp_path)],
         preexec_fn=limit,
+        # Byte code cut off at the limit would stay in the environment and break whoever imports it next.
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         timeout=200,
