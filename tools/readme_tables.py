@@ -93,6 +93,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "tasks": _benchmark("tasks"),
     "choices": _choices_table,
     "rounding": _benchmark("rounding"),
+    "training": _benchmark("training"),
+    "information": _benchmark("information"),
 }
 
 
@@ -104,6 +106,8 @@ PAGES = (
     "docs/convert-any-model.md",
     "docs/tasks.md",
     "docs/calibration.md",
+    "docs/training.md",
+    "docs/information.md",
 )
 
 
