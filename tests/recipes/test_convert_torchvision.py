@@ -17,14 +17,14 @@ from spikejelly_pack import convert
 # Relative output error at T = 12: the 2^-13 of one coding, through tens of layers, times the amplification of
 # a random network (up to about 20). A wrong node (lost sign, wrong scale, few time steps) gives about 1.
 BOUND = 0.05
+# One of every family that users convert.
 SMALL = (
-    "squeezenet1_1", "resnet18", "vgg11_bn", "mobilenet_v3_small", "regnet_y_400mf", "swin_t", "vit_b_16",
-    "lraspp_mobilenet_v3_large", "fasterrcnn_resnet50_fpn",
+    "squeezenet1_1", "resnet18", "vgg11_bn", "mobilenet_v3_small", "regnet_y_400mf", "efficientnet_b0",
+    "convnext_tiny", "swin_t", "vit_b_16", "lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large",
+    "fcn_resnet50", "fasterrcnn_resnet50_fpn", "fcos_resnet50_fpn", "ssdlite320_mobilenet_v3_large",
 )  # fmt: skip
 LARGE = (
-    "efficientnet_b0", "convnext_tiny", "deeplabv3_mobilenet_v3_large", "fcn_resnet50",
-    "fcos_resnet50_fpn", "ssdlite320_mobilenet_v3_large", "maskrcnn_resnet50_fpn", "retinanet_resnet50_fpn",
-    "swin3d_t", "r3d_18", "maxvit_t", "inception_v3",
+    "maskrcnn_resnet50_fpn", "retinanet_resnet50_fpn", "swin3d_t", "r3d_18", "maxvit_t", "inception_v3",
 )  # fmt: skip
 
 
