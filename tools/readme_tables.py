@@ -95,6 +95,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "rounding": _benchmark("rounding"),
     "training": _benchmark("training"),
     "information": _benchmark("information"),
+    "accelerate": lambda results: _benchmark("integer")(results).split("\n\n")[0],  # without the routes
 }
 
 
@@ -108,6 +109,7 @@ PAGES = (
     "docs/calibration.md",
     "docs/training.md",
     "docs/information.md",
+    "docs/providers.md",
 )
 
 
