@@ -170,8 +170,9 @@ def test_layers_by_themselves() -> None:
 
 
 def check_layer(layer: Any, x: Tensor) -> None:
-    for tensor in (layer.bn.weight, layer.bn.bias, layer.bn.running_mean):
-        tensor.copy_(torch.randn(4))
+    # torch.ao leaves some of these in uninitialised memory (LinearBn1d: weight and bias)
+    for tensor in (*layer.parameters(), layer.bn.running_mean):
+        tensor.copy_(torch.randn(tensor.shape))
     layer.bn.running_var.copy_(torch.rand(4) + 0.1)
     layer.train()(x)
     layer.eval().apply(ao.disable_observer)
