@@ -17,7 +17,7 @@ from .graph import Delay, Input, Network, Neuron, Op, Readout, Synapse
 from .graph.base import Array
 from .graph.scale import per_channel
 
-__all__ = ["Bound", "accumulator_bounds", "check_bounds"]
+__all__ = ["Bound", "accumulator_bounds", "accumulator_widths", "check_bounds"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,21 @@ def accumulator_bounds(network: Network) -> list[Bound]:
             bounds.append(_bound(op, lows[0], highs[0]))
         low[op.name], high[op.name] = _interval(network, op, lows, highs)
     return bounds
+
+
+def accumulator_widths(network: Network) -> dict[str, int]:
+    """Exact register width of every neuron and readout by name: what hardware built for this network needs.
+
+    Two's complement, sign included. Every register of the population fits whatever the input: the charging
+    register after every time step, the membrane with its bias, its magnitude with the rounding offset.
+    Hence wrap-around inside one step's sum is harmless, and a register that wraps once per time step,
+    after the step's sum is complete, never does. One bit less, and the worst case that :class:`Bound`
+    names may not fit. The threshold ``theta * 2^(T-1)`` is a constant beside the register and may be
+    wider: a comparator takes the wider of the two (an accumulator that never reaches it fires no digit).
+
+    This is the one place widths come from: generated hardware and the ``fpga`` models of Lava both call it.
+    """
+    return {bound.name: bound.bits for bound in accumulator_bounds(network)}
 
 
 def _interval(network: Network, op: Op, lows: list[Array], highs: list[Array]) -> tuple[Array, Array]:

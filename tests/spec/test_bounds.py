@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikejelly_pack.spec import graph as g
-from spikejelly_pack.spec.bounds import Bound, accumulator_bounds, check_bounds
+from spikejelly_pack.spec.bounds import Bound, accumulator_bounds, accumulator_widths, check_bounds
 from spikejelly_pack.spec.errors import BoundError
 from spikejelly_pack.spec.execute import run_packed
 
@@ -204,6 +204,20 @@ def test_bits_are_those_of_twos_complement() -> None:
         bits = Bound("n", magnitude, 0, 24).bits
         assert -(2 ** (bits - 1)) <= -magnitude <= magnitude < 2 ** (bits - 1)
         assert magnitude == 0 or magnitude >= 2 ** (bits - 2)
+
+
+@pytest.mark.parametrize("weight", [[3, 4], [1, 1], [-5, 2], [2, -5], [0, 0], [64, 63]])
+@pytest.mark.parametrize("signed", [False, True])
+def test_exact_widths_are_enough_and_not_too_many(weight: list[int], signed: bool) -> None:
+    """Every input there is: all sums fit the width, and one bit less does not hold the largest of them."""
+    network = net([dense([weight])], (2,), 3, signed)
+    width = accumulator_widths(network)["n"]
+    values = itertools.product(range(-7 if signed else 0, 8), repeat=2)
+    sums = [weight[0] * a + weight[1] * b for a, b in values]
+    assert all(-(2 ** (width - 1)) <= total < 2 ** (width - 1) for total in sums)
+    largest = max(map(abs, sums))
+    assert width == 1 or largest >= 2 ** (width - 2)
+    assert list(accumulator_widths(network)) == ["n", "out"]
 
 
 def test_overflow_names_the_neuron_and_the_remedy() -> None:
