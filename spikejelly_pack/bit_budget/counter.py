@@ -16,7 +16,8 @@ from ..recipes.tree.rules import operation_name
 from ..spec.budget import check_bits
 from ..spec.errors import DtypeError, ParameterError, UnsupportedError
 from .passing import Call, passes
-from .products import ELEMENTWISE, PRODUCTS, Product
+from .product import Product
+from .products import ELEMENTWISE, PRODUCTS
 from .rows import Row
 from .signals import ANALOG, Ledger, Signal, float_bits, hidden
 from .sources import Reader

@@ -6,46 +6,16 @@ One rule per operation, by its bare name; torch's functions and ATen's operators
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..recipes.tree.rules import einsum_macs
+from .irregular import bilinear, deformed_convolution, trilinear
+from .product import Product, Rule, arguments, ones_of, sum_of
 
-__all__ = ["PRODUCTS", "Product"]
-
-#: ``joint(ones_a, ones_b)``: sum over all multiply-accumulates of the product of both factors' ones; None
-#: stands for a factor that is always there.
-Joint = Callable[[Tensor | None, Tensor | None], float]
-
-
-@dataclass(frozen=True)
-class Product:
-    """One multiplication with accumulation.
-
-    Attributes:
-        first: Left factor.
-        second: Right factor.
-        macs: Multiply-accumulates of this call, padding included.
-        joint: Events from the ones of both.
-        rows: Size of the axis that runs over samples (and steps); 0 where no axis does.
-    """
-
-    first: Tensor
-    second: Tensor
-    macs: int
-    joint: Joint
-    rows: int = 0
-
-
-Rule = Callable[[Any, Any, Any], list[Product]]
-
-
-def _total(x: Tensor) -> float:
-    return float(x.sum(dtype=torch.float64))
+__all__ = ["ELEMENTWISE", "PRODUCTS"]
 
 
 def _matrix(a: Tensor, b: Tensor) -> Product:
@@ -57,33 +27,24 @@ def _matrix(a: Tensor, b: Tensor) -> Product:
     every = math.prod(batch)
 
     def joint(x: Tensor | None, y: Tensor | None) -> float:
-        columns = _ones(x, left).sum(-2, dtype=torch.float64).expand(*batch, k)
-        rows = _ones(y, right).sum(-1, dtype=torch.float64).expand(*batch, k)
-        return _total(columns * rows)
+        columns = ones_of(x, left).sum(-2, dtype=torch.float64).expand(*batch, k)
+        rows = ones_of(y, right).sum(-1, dtype=torch.float64).expand(*batch, k)
+        return sum_of(columns * rows)
 
     return Product(a, b, every * n * k * m, joint, left.shape[0] if a.dim() > 1 else 1)
 
 
-def _ones(x: Tensor | None, like: Tensor) -> Tensor:
-    return torch.ones(like.shape, device=like.device) if x is None else x.reshape(like.shape)
-
-
 def _linear(args: Any, kwargs: Any, _out: Any) -> list[Product]:
-    x, weight = _bound(args, kwargs, "input", "weight")
+    x, weight = arguments(args, kwargs, "input", "weight")
     return [_matrix(x if x.dim() > 1 else x.unsqueeze(0), weight.t() if weight.dim() > 1 else weight)]
 
 
 def _two(first: int, *names: str) -> Rule:
     def rule(args: Any, kwargs: Any, _out: Any) -> list[Product]:
-        bound = _bound(args, kwargs, *names)
+        bound = arguments(args, kwargs, *names)
         return [_matrix(bound[first], bound[first + 1])]
 
     return rule
-
-
-def _bound(args: Any, kwargs: Any, *names: str) -> list[Any]:
-    """Arguments in the order of ``names``, whether passed by position or by name."""
-    return [args[i] if i < len(args) else (kwargs or {}).get(name) for i, name in enumerate(names)]
 
 
 def _tuple(value: Any, axes: int, default: int) -> tuple[int, ...]:
@@ -120,8 +81,8 @@ def _convolution(
     def joint(a: Tensor | None, b: Tensor | None) -> float:
         if b is not None:  # a kernel of spikes: what it meets decides
             return _counted(a, b, x, weight, (stride, padding, dilation, transposed, out, groups))
-        ones = _ones(a, x)
-        return _total(ones * reach.to(ones.device)) * fanout
+        ones = ones_of(a, x)
+        return sum_of(ones * reach.to(ones.device)) * fanout
 
     return [Product(x, weight, macs, joint, x.shape[0] if x.dim() == weight.dim() else 1)]
 
@@ -152,11 +113,11 @@ def _counted(a: Tensor | None, b: Tensor, x: Tensor, weight: Tensor, geometry: A
                 x.shape[2:], out.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True
             )
         ]
-    ones = (_ones(a, x).double(), _ones(b, weight).double())
+    ones = (ones_of(a, x).double(), ones_of(b, weight).double())
     found = torch.ops.aten.convolution.default(
         *ones, None, list(stride), list(padding), list(dilation), transposed, extra, groups
     )
-    return _total(found)
+    return sum_of(found)
 
 
 def _aten_convolution(args: Any, _kwargs: Any, out: Any) -> list[Product]:
@@ -166,19 +127,19 @@ def _aten_convolution(args: Any, _kwargs: Any, out: Any) -> list[Product]:
 
 def _conv(args: Any, kwargs: Any, out: Any) -> list[Product]:
     names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-    x, weight, _, stride, padding, dilation, groups = _bound(args, kwargs, *names)
+    x, weight, _, stride, padding, dilation, groups = arguments(args, kwargs, *names)
     return _convolution(x, weight, out, stride, padding, dilation, False, groups or 1)
 
 
 def _conv_transpose(args: Any, kwargs: Any, out: Any) -> list[Product]:
     names = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
-    x, weight, _, stride, padding, _, groups, dilation = _bound(args, kwargs, *names)
+    x, weight, _, stride, padding, _, groups, dilation = arguments(args, kwargs, *names)
     return _convolution(x, weight, out, stride, padding, dilation, True, groups or 1)
 
 
 def _attention(args: Any, kwargs: Any, _out: Any) -> list[Product]:
     """``softmax(q k^T) v``: two products; the attention weights between them are analog."""
-    query, key, value = _bound(args, kwargs, "query", "key", "value")
+    query, key, value = arguments(args, kwargs, "query", "key", "value")
     if key.shape[-3:-2] != query.shape[-3:-2]:  # grouped queries share keys
         share = query.shape[-3] // key.shape[-3]
         key, value = key.repeat_interleave(share, -3), value.repeat_interleave(share, -3)
@@ -191,7 +152,7 @@ def _weighted(weights: Tensor, value: Tensor) -> Product:
     places = weights.shape[-2]
 
     def joint(_a: Tensor | None, b: Tensor | None) -> float:
-        return _total(_ones(b, value)) * places
+        return sum_of(ones_of(b, value)) * places
 
     return Product(weights, value, product.macs, joint, product.rows)
 
@@ -205,17 +166,17 @@ def _einsum(args: Any, _kwargs: Any, _out: Any) -> list[Product]:
     a, b = operands
 
     def joint(x: Tensor | None, y: Tensor | None) -> float:
-        return _total(torch.einsum(equation, _ones(x, a).double(), _ones(y, b).double()))
+        return sum_of(torch.einsum(equation, ones_of(x, a).double(), ones_of(y, b).double()))
 
     return [Product(a, b, einsum_macs(equation, operands), joint)]
 
 
 def _elementwise(args: Any, kwargs: Any, out: Any) -> list[Product]:
     """Product of two spike operands, value by value; the counter asks for it only then."""
-    a, b = _bound(args, kwargs, "input", "other")
+    a, b = arguments(args, kwargs, "input", "other")
 
     def joint(x: Tensor | None, y: Tensor | None) -> float:
-        return _total((_ones(x, a).double() * _ones(y, b)).expand(out.shape))
+        return sum_of((ones_of(x, a).double() * ones_of(y, b)).expand(out.shape))
 
     return [Product(a, b, out.numel(), joint)]
 
@@ -244,6 +205,9 @@ PRODUCTS: dict[str, Rule] = {
     "baddbmm": _two(1, "input", "batch1", "batch2"),
     **dict.fromkeys(_ATTENTION, _attention),
     "einsum": _einsum,
+    "bilinear": bilinear,
+    "_trilinear": trilinear,
+    "deform_conv2d": deformed_convolution,
 }
 
 #: Products only if both factors spike.

@@ -9,7 +9,7 @@ from math import floor
 from torch import Tensor
 
 from ..spec.budget import Operand, SynapticCost
-from .products import Product
+from .product import Product
 from .signals import Shadows, Signal
 
 __all__ = ["Row"]
@@ -93,7 +93,7 @@ class Row:
     def _windows(self, samples: int, sequence: int) -> int:
         if self.spiking:
             return max(1, floor(self.executions))
-        if self.kind.startswith("conv"):
+        if "conv" in self.kind:
             return max(1, self.rows // (samples * self.steps))
         whole = sequence > 1 and self.rows % (samples * sequence) == 0
         return max(1, self.calls * (sequence if whole else 1) // self.steps)
