@@ -23,7 +23,7 @@ from spikejelly_pack.spec.graph.base import Array
 
 from .processes.endpoints import Sink, Source
 from .processes.wiring import Relay
-from .recording import Recorder
+from .recording import Recorder, Recording
 
 __all__ = ["RULES", "Assembly", "Value", "assemble", "connect", "lava_shape", "rule"]
 
@@ -58,22 +58,28 @@ class Assembly:
         network: The network, its branches balanced.
         codes: Input codes ``[N, *]`` by name.
         folder: Where recorders keep their files.
+        record: Names of the inputs and neurons to record.
+        graded: Codes travel as graded spikes, one time step per window.
         processes: All Processes made so far.
-        recorders: Recorder by name of readout, recorded neuron or recorded input.
+        codes_of: Recording of the codes of every recorded neuron and input.
+        membranes_of: Recording of the membranes of every readout and recorded neuron.
         steps: Time steps until every recorder has all its rows.
     """
 
     network: Network
     codes: Mapping[str, Array]
     folder: Path
+    record: Sequence[str] = ()
+    graded: bool = False
     processes: list[Any] = field(default_factory=list)
-    recorders: dict[str, Recorder] = field(default_factory=dict)
+    codes_of: dict[str, Recording] = field(default_factory=dict)
+    membranes_of: dict[str, Recording] = field(default_factory=dict)
     steps: int = 0
 
     @property
     def window(self) -> int:
         """Time steps of a window."""
-        return self.network.time_steps
+        return 1 if self.graded else self.network.time_steps
 
     @property
     def samples(self) -> int:
@@ -96,23 +102,39 @@ class Assembly:
             return op.signed
         return any(self.signed(source) for source in op.inputs)
 
-    def recorder(self, name: str, extra_steps: int) -> Recorder:
-        """A recorder with one row per window, the latency of ``name`` included."""
-        rows = self.network.latency[name] + self.samples
-        self.steps = max(self.steps, rows * self.window + extra_steps)
-        path = self.folder / f"record-{len(self.recorders)}.rows"
-        self.recorders[name] = Recorder(path, rows, lava_shape(self.network.shapes[name]))
-        return self.recorders[name]
+    def digits(self, name: str) -> int:
+        """Digits of the codes of a value, the longest where values are joined."""
+        op = self.network.ops[name]
+        if isinstance(op, (Input, Neuron)):
+            return op.time_steps
+        return max(self.digits(source) for source in op.inputs)
 
-    def values(self, name: str) -> Array:
-        """What the recorder of ``name`` holds, the windows of its latency cut off."""
-        return self.recorders[name].read(self.network.latency[name])
+    def payload_bits(self, name: str) -> int:
+        """Magnitude bits of the graded spikes of a value; 0 where spikes are digits."""
+        return self.digits(name) if self.graded else 0
+
+    def record_codes(self, name: str) -> Recorder:
+        """A recorder of the codes that ``name`` emits, one row per window."""
+        self.codes_of[name] = self._recording(name, self.network.latency[name], 0)
+        return self.codes_of[name].recorder
+
+    def record_membranes(self, name: str) -> Recorder:
+        """A recorder of the membranes of ``name``; those of a neuron are there a window before its code."""
+        latency = self.network.latency[name] - isinstance(self.network.ops[name], Neuron)
+        self.membranes_of[name] = self._recording(name, latency, 1)
+        return self.membranes_of[name].recorder
+
+    def _recording(self, name: str, latency: int, extra_steps: int) -> Recording:
+        rows = latency + self.samples
+        self.steps = max(self.steps, rows * self.window + extra_steps)
+        path = self.folder / f"record-{len(self.codes_of)}-{len(self.membranes_of)}.rows"
+        return Recording(Recorder(path, rows, lava_shape(self.network.shapes[name])), latency)
 
     @property
     def progress(self) -> tuple[int, int]:
         """Samples that every recorder has, and samples of the run."""
-        done = min(item.done - self.network.latency[name] for name, item in self.recorders.items())
-        return max(done, 0), self.samples
+        recordings = (*self.codes_of.values(), *self.membranes_of.values())
+        return max(min(item.samples_done for item in recordings), 0), self.samples
 
 
 def connect(assembly: Assembly, value: Value, port: Any) -> None:
@@ -137,23 +159,26 @@ def assemble(
     record: Sequence[str],
     folder: Path,
     processes: list[Any] | None = None,
+    graded: bool = False,
 ) -> Assembly:
     """Build and connect the Lava Processes of a network.
 
     Args:
         network: Integer network; delays are inserted where its branches meet in different windows.
         codes: Input codes ``[N, *]`` by name.
-        record: Inputs and neurons whose codes are recorded; readouts always are.
+        record: Inputs and neurons whose codes (and membranes) are recorded; readouts always are.
         folder: Existing folder for the recorders' files.
         processes: List to keep the Processes in, the caller's even when a rule raises.
+        graded: Codes travel as graded spikes.
 
     Raises:
-        UnsupportedError: An operation kind has no rule.
+        UnsupportedError: An operation kind has no rule, or none for graded spikes of this length.
     """
     from . import rules as _rules  # noqa: F401  (fills RULES)
 
     network = network.balanced()
-    assembly = Assembly(network, codes, folder, [] if processes is None else processes)
+    kept = [] if processes is None else processes
+    assembly = Assembly(network, codes, folder, record, graded, kept)
     values: dict[str, Value] = {}
     for op in network.ops.values():
         if op.kind not in RULES:
@@ -162,7 +187,7 @@ def assemble(
             )
         values[op.name] = RULES[op.kind](assembly, op, [values[name] for name in op.inputs])
         if op.name in record:
-            recorder = assembly.recorder(op.name, 0)
+            recorder = assembly.record_codes(op.name)
             sink = assembly.add(
                 Sink(
                     shape=assembly.shape(op),
@@ -179,4 +204,10 @@ def assemble(
 def _input(assembly: Assembly, op: Input, _parts: list[Value]) -> Value:
     codes = np.asarray(assembly.codes[op.name])
     reversed_axes = codes.transpose(0, *range(codes.ndim - 1, 0, -1))
-    return [assembly.add(Source(codes=reversed_axes, window=assembly.window, name=op.name)).s_out]
+    source = Source(
+        codes=reversed_axes,
+        window=assembly.window,
+        payload_bits=assembly.payload_bits(op.name),
+        name=op.name,
+    )
+    return [assembly.add(source).s_out]

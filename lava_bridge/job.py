@@ -14,7 +14,7 @@ from typing import Any
 from spikejelly_pack.spec.bits import code_dtype
 from spikejelly_pack.spec.errors import EnvironmentMissingError
 from spikejelly_pack.spec.execute import Codes
-from spikejelly_pack.spec.graph import Input, Network, Neuron
+from spikejelly_pack.spec.graph import Network
 from spikejelly_pack.spec.graph.base import Array
 
 from .engines import engine_runner
@@ -26,9 +26,10 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """Recorded values by name (codes and membranes ``[N, *]``) and how the run went."""
+    """Recorded codes and membranes ``[N, *]`` by name, and how the run went."""
 
-    values: dict[str, Array]
+    codes: dict[str, Array]
+    membranes: dict[str, Array]
     seconds: float
     steps: int
     processes: int
@@ -40,6 +41,7 @@ def run_job(
     codes: Codes,
     record: Sequence[str],
     engine: str,
+    spikes: str,
     deadline: float,
     folder: Path,
     report: Report,
@@ -49,8 +51,9 @@ def run_job(
     Args:
         network: Integer network.
         codes: Input codes ``[N, *]`` by name, checked.
-        record: Inputs and neurons to record besides the readouts.
+        record: Inputs and neurons to record besides the readouts, codes and membranes.
         engine: Name of the engine.
+        spikes: ``"serial"`` or ``"graded"``.
         deadline: ``time.monotonic()`` at which the run must be over.
         folder: Existing folder for files of the run.
         report: Called with samples done and samples in all.
@@ -65,20 +68,18 @@ def run_job(
     handlers = list(root.handlers)  # every Lava Process adds one to the root logger
     processes: list[Any] = []
     try:
-        assembly = assemble(network, codes, record, folder, processes)
+        assembly = assemble(network, codes, record, folder, processes, graded=spikes == "graded")
         seconds = runner(assembly, deadline, report)
     finally:
         root.handlers[:] = handlers
         _forget(processes)
-    values = {name: _as_recorded(network, name, assembly.values(name)) for name in assembly.recorders}
-    return Outcome(values, seconds, assembly.steps, len(processes), version("lava-nc"))
-
-
-def _as_recorded(network: Network, name: str, rows: Array) -> Array:
-    op = network.ops[name]
-    if isinstance(op, (Input, Neuron)):
-        return rows.astype(code_dtype(op.time_steps, op.signed))
-    return rows
+    recorded = {}
+    for op in (*network.inputs, *network.neurons):
+        if op.name in assembly.codes_of:
+            rows = assembly.codes_of[op.name].values()
+            recorded[op.name] = rows.astype(code_dtype(op.time_steps, op.signed))
+    membranes = {name: item.values() for name, item in assembly.membranes_of.items()}
+    return Outcome(recorded, membranes, seconds, assembly.steps, len(processes), version("lava-nc"))
 
 
 def _lava(engine: str) -> tuple[Callable[..., Any], Callable[..., Any]]:

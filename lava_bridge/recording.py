@@ -6,13 +6,14 @@ model that dies.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Recorder"]
+__all__ = ["Recorder", "Recording"]
 
 
 class Recorder:
@@ -44,3 +45,20 @@ class Recorder:
         """Rows from ``start`` on, the axes of each put back in the caller's order."""
         table = np.array(self._table[start:])
         return table.transpose(0, *range(table.ndim - 1, 0, -1))
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A recorder and the windows before sample 0, which hold what the empty pipeline made."""
+
+    recorder: Recorder
+    latency: int
+
+    @property
+    def samples_done(self) -> int:
+        """Samples recorded so far; negative while the pipeline fills."""
+        return self.recorder.done - self.latency
+
+    def values(self) -> npt.NDArray[np.int64]:
+        """``[N, *]`` in the caller's order of axes."""
+        return self.recorder.read(self.latency)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from spikejelly_pack.spec.bits import unpack
+from spikejelly_pack.spec.errors import ParameterError
 from spikejelly_pack.spec.graph.base import Array
 
 __all__ = ["Simulation"]
@@ -14,15 +16,18 @@ class Simulation:
     """Everything one run of a network in Lava produced.
 
     Attributes:
-        membranes: Membranes ``[N, *]`` (int64) of every readout, by name.
+        membranes: Membranes ``[N, *]`` (int64) at the end of the window, bias included, of every readout and
+            every recorded neuron (what it fires from), by name.
         codes: Codes ``[N, *]`` of the recorded inputs and neurons, by name, in the caller's layout.
         outputs: Real outputs ``[N, *]`` (float64), ``membrane * scale``, by readout.
         samples: N.
+        time_steps: T, digits of a window.
         steps: Time steps of the Lava run, filling and draining of the pipeline included.
         processes: Lava Processes of the network.
         seconds: Wall time of the time steps alone.
         total_seconds: Wall time of the call: interpreter, import, compilation, run and clean-up.
         engine: Name of the engine.
+        spikes: ``"serial"`` or ``"graded"``.
         python: Interpreter that ran Lava.
         lava: Version of lava-nc.
     """
@@ -31,13 +36,28 @@ class Simulation:
     codes: dict[str, Array]
     outputs: dict[str, Array] = field(repr=False)
     samples: int
+    time_steps: int
     steps: int
     processes: int
     seconds: float
     total_seconds: float
     engine: str
+    spikes: str
     python: str
     lava: str
+
+    def spike_train(self, name: str) -> Array:
+        """Digits ``[T, N, *]`` (int8) of a recorded input or neuron, most significant first.
+
+        Raises:
+            ParameterError: ``name`` was not recorded.
+        """
+        if name not in self.codes:
+            raise ParameterError(
+                f"spike_train: name must be a recorded input or neuron out of {sorted(self.codes)}, got "
+                f"{name!r}; pass it to simulate(record=...)."
+            )
+        return unpack(self.codes[name], self.time_steps)
 
     @property
     def seconds_per_sample(self) -> float:

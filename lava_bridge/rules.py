@@ -9,6 +9,7 @@ from lava.proc.conv.process import Conv
 from lava.proc.dense.process import Dense as LavaDense
 from lava.utils.weightutils import SignMode
 
+from spikejelly_pack.spec.errors import UnsupportedError
 from spikejelly_pack.spec.graph import Add, AvgPool2d, Conv2d, Delay, Dense, Flatten, Neuron, Readout, Scale
 from spikejelly_pack.spec.graph import Concat as ConcatOp
 from spikejelly_pack.spec.graph.base import Array
@@ -34,6 +35,8 @@ def _neuron(assembly: Assembly, op: Neuron, parts: list[Value]) -> Value:
             signed=op.signed,
             half=op.half,
             state_bits=op.state_bits,
+            payload_bits=assembly.payload_bits(op.name),
+            recorder=assembly.record_membranes(op.name) if op.name in assembly.record else None,
             name=op.name,
         )
     )
@@ -49,7 +52,7 @@ def _readout(assembly: Assembly, op: Readout, parts: list[Value]) -> Value:
             bias=op.bias,
             window=assembly.window,
             state_bits=op.state_bits,
-            recorder=assembly.recorder(op.name, 1),
+            recorder=assembly.record_membranes(op.name),
             name=op.name,
         )
     )
@@ -59,13 +62,15 @@ def _readout(assembly: Assembly, op: Readout, parts: list[Value]) -> Value:
 
 def _message_bits(assembly: Assembly, name: str) -> int:
     # 0: a spike or none. Stock synapses drop the sign of such messages, so signed spikes carry a payload.
-    return 2 if assembly.signed(name) else 0
+    signed = assembly.signed(name)
+    return assembly.payload_bits(name) + signed if assembly.graded else 2 * signed
 
 
 @rule("dense")
 def _dense(assembly: Assembly, op: Dense, parts: list[Value]) -> Value:
     outputs: Value = []
     for index, (weight, exponent) in enumerate(split_weights(op.weight)):
+        _check_stock_sum(assembly, op, weight)
         # Stock Dense clips to 9 bits and drops the last one in mixed sign mode: twice the weight and a
         # shift back by one is exact for all 8-bit weights. The mode must be named, or Lava guesses it
         # from the data.
@@ -81,6 +86,20 @@ def _dense(assembly: Assembly, op: Dense, parts: list[Value]) -> Value:
         connect(assembly, parts[0], process.s_in)
         outputs.append(process.a_out)
     return outputs
+
+
+def _check_stock_sum(assembly: Assembly, op: Dense, weight: Array) -> None:
+    """Stock Dense sums twice the weights in 32 bits before it shifts: digits always fit, codes may not."""
+    top = (1 << assembly.digits(op.inputs[0])) - 1 if assembly.graded else 1
+    positive = np.maximum(weight, 0).sum(1, dtype=np.int64)
+    negative = -np.minimum(weight, 0).sum(1, dtype=np.int64)
+    signed = assembly.signed(op.inputs[0])
+    reach = 2 * top * int((positive + negative if signed else np.maximum(positive, negative)).max())
+    if reach >= 1 << 31:
+        raise UnsupportedError(
+            f"{op.label}: graded spikes must keep the sums of Lava's Dense within 32 bits, got {reach}; "
+            "use serial spikes or fewer time steps."
+        )
 
 
 def _convolutions(

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,27 @@ from spikejelly_pack.spec.graph.base import Array
 
 from .engines import check_engine
 from .result import Simulation
+from .spikes import check_spikes
 
 __all__ = ["has_lava", "simulate"]
 
 Report = Callable[[int, int], None]
+Recorded = tuple[dict[str, Array], dict[str, Array], dict[str, Any]]
+FACTS = ("seconds", "steps", "processes", "lava")
+
+
+@dataclass(frozen=True)
+class _Request:
+    """A checked call of :func:`simulate`: input codes by name and what to do with them."""
+
+    network: Network
+    codes: dict[str, Array]
+    record: list[str]
+    engine: str
+    spikes: str
+    timeout: float
+    folder: Path
+    python: str | os.PathLike[str] | None
 
 
 def has_lava() -> bool:
@@ -39,6 +57,7 @@ def simulate(
     *,
     codes: bool = False,
     engine: str = "loihi",
+    spikes: str = "serial",
     record: str | Sequence[str] = (),
     python: str | os.PathLike[str] | None = None,
     timeout: float = 600.0,
@@ -51,9 +70,12 @@ def simulate(
         x: Real values ``[N, *shape]``, which the network's encoder turns into codes (a dict by input name
             where there are several inputs).
         codes: ``x`` holds integer codes already.
-        engine: ``"loihi"`` (Lava's runtime, the authority) or ``"inline"`` (same models in one process,
-            faster).
-        record: Names of neurons and inputs whose codes to return, or ``"all"``; readouts always are returned.
+        engine: ``"loihi"`` (Lava's runtime, the authority), ``"async"`` (the same without its barrier after
+            each time step) or ``"inline"`` (same models in one process, the fastest).
+        spikes: ``"serial"`` (a digit per time step, as the hardware runs) or ``"graded"`` (a code per time
+            step, as the payload of a graded spike).
+        record: Names of neurons and inputs whose codes to return, or ``"all"``; of neurons the membranes
+            too. Readouts always are returned.
         python: Python 3.10 with Lava (file or virtual environment); default: this interpreter if it
             has Lava, else looked for, see :func:`lava_bridge.info`.
         timeout: Seconds after which the run is given up.
@@ -72,6 +94,7 @@ def simulate(
     """
     began = time.perf_counter()
     check_engine(engine)
+    check_spikes(spikes)
     if not (isinstance(timeout, (int, float)) and math.isfinite(timeout) and timeout > 0):
         raise ParameterError(
             f"simulate: timeout must be a positive number of seconds, got {timeout!r}; pass e.g. 600."
@@ -87,15 +110,17 @@ def simulate(
         tempfile.TemporaryDirectory(prefix="spikepack-", ignore_cleanup_errors=True) as folder,
         _progress(progress, samples) as report,
     ):
-        values, facts = run(network, inputs, names, engine, timeout, Path(folder), report, python)
-    membranes = {op.name: values[op.name] for op in network.readouts}
+        request = _Request(network, inputs, names, engine, spikes, timeout, Path(folder), python)
+        found_codes, membranes, facts = run(request, report)
     return Simulation(
         membranes=membranes,
-        codes={name: values[name] for name in names},
+        codes=found_codes,
         outputs=outputs(network, membranes),
         samples=samples,
+        time_steps=network.time_steps,
         total_seconds=time.perf_counter() - began,
         engine=engine,
+        spikes=spikes,
         **facts,
     )
 
@@ -151,36 +176,41 @@ def _progress(progress: bool | Report, samples: int) -> Iterator[Report]:
         yield report
 
 
-def _run_here(
-    network: Network, codes: dict[str, Array], record: list[str], engine: str, timeout: float, folder: Path,
-    report: Report, _python: object,
-) -> tuple[dict[str, Array], dict[str, Any]]:  # fmt: skip
+def _run_here(request: _Request, report: Report) -> Recorded:
     from .job import run_job
 
-    outcome = run_job(network, codes, record, engine, time.monotonic() + timeout, folder, report)
-    facts = {name: getattr(outcome, name) for name in ("seconds", "steps", "processes", "lava")}
-    return outcome.values, {**facts, "python": sys.executable}
+    outcome = run_job(
+        request.network,
+        request.codes,
+        request.record,
+        request.engine,
+        request.spikes,
+        time.monotonic() + request.timeout,
+        request.folder,
+        report,
+    )
+    facts = {name: getattr(outcome, name) for name in FACTS}
+    return outcome.codes, outcome.membranes, {**facts, "python": sys.executable}
 
 
-def _run_in_worker(
-    network: Network, codes: dict[str, Array], record: list[str], engine: str, timeout: float, folder: Path,
-    report: Report, python: str | os.PathLike[str] | None,
-) -> tuple[dict[str, Array], dict[str, Any]]:  # fmt: skip
+def _run_in_worker(request: _Request, report: Report) -> Recorded:
     from .worker.client import Worker
     from .worker.find import find
     from .worker.protocol import load_arrays, save_arrays
 
-    interpreter = find(python)
-    exchange.save(network, folder / "network.spk")
+    interpreter = find(request.python)
+    folder = request.folder
+    exchange.save(request.network, folder / "network.spk")
     job = {
         "folder": str(folder),
         "network": "network.spk",
-        "codes": save_arrays(folder, "in", codes),
-        "record": record,
-        "engine": engine,
-        "timeout": timeout,
+        "codes": save_arrays(folder, "in", request.codes),
+        "record": request.record,
+        "engine": request.engine,
+        "spikes": request.spikes,
+        "timeout": request.timeout,
     }
     with Worker(interpreter) as worker:
-        result = worker.run(job, timeout, report)
-    facts = {name: result[name] for name in ("seconds", "steps", "processes", "lava")}
-    return load_arrays(folder, result["values"]), {**facts, "python": interpreter.executable}
+        result = worker.run(job, request.timeout, report)
+    codes, membranes = (load_arrays(folder, result[name]) for name in ("codes", "membranes"))
+    return codes, membranes, {**{name: result[name] for name in FACTS}, "python": interpreter.executable}

@@ -13,6 +13,7 @@ __all__ = ["ENGINES", "check_engine", "engine_runner"]
 # Name -> module with a function ``run(assembly, deadline, report) -> seconds``.
 ENGINES: dict[str, str] = {
     "loihi": "lava_bridge.engines.loihi",
+    "async": "lava_bridge.engines.asynchronous",
     "inline": "lava_bridge.engines.inline",
 }
 

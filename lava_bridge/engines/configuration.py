@@ -19,8 +19,8 @@ CHANNEL_SIZE = 4
 MODELS = {Conv: PyConvIm2col}
 
 
-def compile_assembly(assembly: Assembly) -> Any:
+def compile_assembly(assembly: Assembly, configuration_type: type[Any] = Loihi2SimCfg) -> Any:
     """Lava's executable: stock compiler, fixed-point models, the gathering model for Conv."""
-    configuration = Loihi2SimCfg(select_tag="fixed_pt", exception_proc_model_map=MODELS)
+    configuration = configuration_type(select_tag="fixed_pt", exception_proc_model_map=MODELS)
     compiler = Compiler({"pypy_channel_size": CHANNEL_SIZE})
     return compiler.compile(assembly.processes[0], configuration)

@@ -31,8 +31,11 @@ class SpikePack(AbstractProcess):
         window: Time steps of a window.
         time_steps: Digits of a code, at most ``window``; a shorter code is right-aligned.
         signed: Fire on the absolute value.
+        payload_bits: Magnitude bits of a graded spike: the whole code leaves in the time step that completes
+            the window, which is one step long; 0: digits.
         half: Add ``threshold // 2`` before firing.
         state_bits: Width of the membrane register, sign included.
+        recorder: Where membranes go before they fire, one row per window; None: nowhere.
         name: Name of the population, for messages.
 
     Ports and state: ``a_in`` currents, ``s_out`` digits, ``v`` charging register, ``u`` firing register
@@ -50,10 +53,19 @@ class SpikePack(AbstractProcess):
         signed: bool,
         half: bool,
         state_bits: int,
+        payload_bits: int,
+        recorder: Any,
         name: str,
     ) -> None:
         super().__init__(
-            window=window, time_steps=time_steps, signed=signed, half=half, state_bits=state_bits, name=name
+            window=window,
+            time_steps=time_steps,
+            signed=signed,
+            half=half,
+            state_bits=state_bits,
+            payload_bits=payload_bits,
+            recorder=recorder,
+            name=name,
         )
         self.a_in = InPort(shape=shape)
         self.s_out = OutPort(shape=shape)

@@ -12,8 +12,9 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
+from lava_bridge.payload import check_payload
 from lava_bridge.processes.neuron import Readout, SpikePack
-from spikejelly_pack.spec.equations import charge_step, fire_digit
+from spikejelly_pack.spec.equations import charge_step, fire_digit, integer_code
 from spikejelly_pack.spec.errors import BoundError
 
 __all__ = ["PyReadoutFixed", "PySpikePackFixed"]
@@ -36,6 +37,12 @@ class _Integrator(PyLoihiProcessModel):
         self.check_width(self.v)
         return phase
 
+    def record(self, membrane: Any) -> None:
+        """Keep the membrane of the window that is full now; the first time step completes none."""
+        recorder = self.proc_params["recorder"]
+        if recorder is not None and self.time_step > 1:
+            recorder.write((self.time_step - 2) // self.window, membrane)
+
     def check_width(self, register: Any) -> None:
         """Raise if a value does not fit the declared register: hardware would wrap silently."""
         limit = 1 << (self.state_bits - 1)
@@ -51,10 +58,13 @@ class _Integrator(PyLoihiProcessModel):
 @requires(CPU)
 @tag("fixed_pt")
 class PySpikePackFixed(_Integrator):
-    """Charge ``V <- 2 V + a``; fire most significant digit first against ``theta * 2^(T-t)``, soft reset."""
+    """Charge ``V <- 2 V + a``; fire most significant digit first against ``theta * 2^(T-t)``, soft reset.
+
+    Graded: fire the whole code at once, by the closed form.
+    """
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
-    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=2)
+    s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=24)
     v: np.ndarray = LavaPyType(np.ndarray, np.int64)
     u: np.ndarray = LavaPyType(np.ndarray, np.int64)
     sign: np.ndarray = LavaPyType(np.ndarray, np.int64)
@@ -66,17 +76,25 @@ class PySpikePackFixed(_Integrator):
         phase = self.charge()
         if phase == self.window - 1:
             self.load()
+        self.s_out.send((self.fire(phase) * self.sign).astype(np.int32))
+
+    def fire(self, phase: int) -> Any:
+        """Magnitudes of the spikes of this time step."""
+        time_steps, payload_bits = self.proc_params["time_steps"], self.proc_params["payload_bits"]
+        if payload_bits:
+            code = integer_code(self.u, self.threshold, (1 << time_steps) - 1, half=False)
+            return check_payload(self.label, code, payload_bits)
         shift = self.window - 1 - (phase + 1) % self.window
-        if shift < self.proc_params["time_steps"]:
-            spike, self.u = fire_digit(self.u, self.threshold << shift)
-        else:  # a shorter code: leading digits are zero
-            spike = np.zeros_like(self.u)
-        self.s_out.send((spike * self.sign).astype(np.int32))
+        if shift >= time_steps:  # a shorter code: leading digits are zero
+            return np.zeros_like(self.u)
+        spike, self.u = fire_digit(self.u, self.threshold << shift)
+        return spike
 
     def load(self) -> None:
         """Move the membrane of a full window to the firing register."""
         membrane = self.v + self.bias
         self.check_width(membrane)
+        self.record(membrane)
         if self.proc_params["signed"]:
             self.sign = np.sign(membrane)
             membrane = membrane * self.sign
@@ -97,7 +115,7 @@ class PyReadoutFixed(_Integrator):
     def run_spk(self) -> None:
         """One time step."""
         phase = self.charge()
-        if phase == self.window - 1 and self.time_step > 1:
+        if phase == self.window - 1:
             membrane = self.v + self.bias
             self.check_width(membrane)
-            self.proc_params["recorder"].write((self.time_step - 2) // self.window, membrane)
+            self.record(membrane)

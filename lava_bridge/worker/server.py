@@ -97,13 +97,15 @@ def _execute(job: dict[str, Any], speaker: _Speaker) -> None:
         load_arrays(folder, job["codes"]),
         job["record"],
         job["engine"],
+        job["spikes"],
         deadline,
         folder,
         lambda done, samples: speaker.say(kind="progress", done=done, samples=samples),
     )
     speaker.say(
         kind="result",
-        values=save_arrays(folder, "out", outcome.values),
+        codes=save_arrays(folder, "codes", outcome.codes),
+        membranes=save_arrays(folder, "membranes", outcome.membranes),
         seconds=outcome.seconds,
         steps=outcome.steps,
         processes=outcome.processes,

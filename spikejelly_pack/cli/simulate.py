@@ -13,6 +13,7 @@ from spikejelly_pack.spec import exchange
 from spikejelly_pack.spec.atomic import check_writable, replacing
 from spikejelly_pack.spec.errors import DtypeError, ParameterError, RunError, ShapeError
 from spikejelly_pack.spec.execute import as_inputs, encode, run_packed
+from spikejelly_pack.spec.firing import packed_code
 from spikejelly_pack.spec.graph import Network
 from spikejelly_pack.spec.graph.base import Array
 
@@ -35,9 +36,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--samples", type=int, metavar="N", help="use the first N samples only")
     parser.add_argument(
-        "--engine", default="loihi", help="loihi (Lava's own runtime) or inline (one process)"
+        "--engine",
+        default="loihi",
+        help="loihi (Lava's own runtime), async (the same without its barrier) or inline (one process)",
     )
-    parser.add_argument("--record", nargs="*", default=[], metavar="NAME", help="neurons to record, or: all")
+    parser.add_argument(
+        "--spikes",
+        default="serial",
+        help="serial (a digit per time step) or graded (a code per time step, as payload)",
+    )
+    parser.add_argument(
+        "--record",
+        nargs="*",
+        default=[],
+        metavar="NAME",
+        help="neurons and inputs to record, codes and membranes, or: all",
+    )
     parser.add_argument("--timeout", type=float, default=600.0, metavar="S", help="give up after S seconds")
     parser.add_argument("--python", metavar="PATH", help="Python 3.10 with Lava, or its virtual environment")
     parser.add_argument("--out", metavar="NPZ", help="write codes/NAME, membranes/NAME and outputs/NAME here")
@@ -64,6 +78,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         codes,
         codes=True,
         engine=args.engine,
+        spikes=args.spikes,
         record="all" if args.record == ["all"] else args.record,
         python=args.python,
         timeout=args.timeout,
@@ -73,6 +88,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     report: dict[str, Any] = {
         "file": str(args.file),
         "engine": result.engine,
+        "spikes": result.spikes,
         "samples": result.samples,
         **result.timing,
         "processes": result.processes,
@@ -82,7 +98,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.out:
         report["out"] = str(args.out)
     if args.check:
-        report["compared"] = _compare(network, codes, {**result.codes, **result.membranes})
+        report["compared"] = _compare(network, codes, result)
         report["bit_exact"] = True
     _print(report)
     return report
@@ -90,7 +106,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def _print(report: dict[str, Any]) -> None:
     print(
-        f"{report['samples']} samples in Lava {report['lava']} (engine {report['engine']}), "
+        f"{report['samples']} samples in Lava {report['lava']} "
+        f"(engine {report['engine']}, {report['spikes']} spikes), "
         f"{report['processes']} Processes, {report['steps']} time steps: "
         f"{1e3 * report['seconds_per_sample']:.1f} ms per sample"
     )
@@ -141,15 +158,23 @@ def _write(path: str, result: lava_bridge.Simulation) -> None:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def _compare(network: Network, codes: dict[str, Array], values: dict[str, Array]) -> list[str]:
+def _compare(network: Network, codes: dict[str, Array], result: lava_bridge.Simulation) -> list[str]:
     """Names compared; raises where a single integer differs."""
     reference = run_packed(network, codes)
+    values = result.codes | {op.name: result.membranes[op.name] for op in network.readouts}
     for name, value in values.items():
-        same_shape = value.shape == reference[name].shape
-        differing = int((value != reference[name]).sum()) if same_shape else value.size
-        if differing or not same_shape:
-            raise RunError(
-                f"{network.ops[name].label}: Lava and the integer reference must agree, got {differing} of "
-                f"{value.size} values that differ; please report it with the file."
-            )
+        _compare_one(network, name, value, reference[name])
+    for op in network.neurons:  # the closed form of the recorded membrane is the reference's code
+        if op.name in result.membranes:
+            _compare_one(network, op.name, packed_code(op, result.membranes[op.name]), reference[op.name])
     return sorted(values)
+
+
+def _compare_one(network: Network, name: str, value: Array, expected: Array) -> None:
+    same_shape = value.shape == expected.shape
+    differing = int((value != expected).sum()) if same_shape else value.size
+    if differing or not same_shape:
+        raise RunError(
+            f"{network.ops[name].label}: Lava and the integer reference must agree, got {differing} of "
+            f"{value.size} values that differ; please report it with the file."
+        )

@@ -57,7 +57,7 @@ def test_every_code_in_lava(
     assert sorted(op.time_steps for op in (*network.inputs, *network.neurons)) == sorted(steps)
     result = lava_bridge.simulate(path, x.numpy(), engine=engine, record="all", progress=False)
     codes = encode(network.inputs[0], x.numpy())
-    got = {**result.codes, **result.membranes}
+    got = {**result.membranes, **result.codes}
     for expected in (run_packed(network, codes), run_serial_multi_step(network, codes)):
         assert set(got) == set(expected)
         assert_same(got, expected, expected)

@@ -23,24 +23,41 @@ from spikejelly_pack.spec.errors import (
 from spikejelly_pack.spec.execute import encode, outputs, run_packed
 
 
-@pytest.mark.parametrize("engine", ["loihi", "inline"])
+@pytest.mark.parametrize(
+    ("engine", "spikes", "steps"),
+    [("loihi", "serial", 4), ("inline", "serial", 4), ("async", "serial", 4), ("inline", "graded", 1)],
+)
 def test_equals_independent_arithmetic(
-    engine: str, lava: Interpreter, residual_net: Any, interpreter: Any, assert_same: Any, tmp_path: Path
+    engine: str,
+    spikes: str,
+    steps: int,
+    lava: Interpreter,
+    residual_net: Any,
+    interpreter: Any,
+    assert_same: Any,
+    tmp_path: Path,
 ) -> None:
     codes = np.random.default_rng(5).integers(-15, 16, size=(6, 2, 4, 4))
     path = tmp_path / "net.spk"
     exchange.save(residual_net, path)
     seen: list[tuple[int, int]] = []
     result = lava_bridge.simulate(
-        path, codes, codes=True, engine=engine, record="all", progress=lambda *now: seen.append(now)
+        path,
+        codes,
+        codes=True,
+        engine=engine,
+        spikes=spikes,
+        record="all",
+        progress=lambda *now: seen.append(now),
     )
     expected = interpreter(residual_net, {"x": codes})
-    assert_same({**result.codes, **result.membranes}, expected, expected)
-    assert result.engine == engine
+    assert_same({**result.membranes, **result.codes}, expected, expected)
+    assert set(result.membranes) == {"n1", "n2", "n3", "out"}
+    assert (result.engine, result.spikes, result.time_steps) == (engine, spikes, 4)
     assert result.lava == "0.10.0"
     assert result.python == lava.executable
     assert result.samples == 6
-    assert result.steps == (3 + 6) * 4 + 1
+    assert result.steps == (3 + 6) * steps + 1
     assert 0 < result.seconds < result.total_seconds
     assert result.seconds_per_sample == result.seconds / 6
     assert seen == sorted(seen)
@@ -88,6 +105,7 @@ def test_bad_input_is_named(make_small_net: Callable[..., Any]) -> None:
     expect(DtypeError, "codes must be integers, got dtype float64", network, x, codes=True)
     expect(DtypeError, r"codes must be in 0\.\.15, got 0\.\.16", network, [[0, 0, 0, 0, 0, 16]], codes=True)
     expect(ParameterError, "engine must be one of .*inline.*, got 'warp'", network, x, engine="warp")
+    expect(ParameterError, "spikes must be one of .*graded.*, got 'loud'", network, x, spikes="loud")
     expect(
         ParameterError,
         r"record must name neurons or inputs out of \['x', 'n1'\], got 'n9'",

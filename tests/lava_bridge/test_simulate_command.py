@@ -25,14 +25,21 @@ def run(*arguments: object) -> dict[str, Any]:
 
 def test_golden_samples_by_default(lava: Interpreter, small_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "result.npz"
-    report = run(small_file, "--out", out, "--record", "all", "--engine", "inline")
+    report = run(small_file, "--out", out, "--record", "all", "--engine", "inline", "--spikes", "graded")
     assert report["bit_exact"] is True
     assert report["compared"] == ["n1", "out", "x"]
     assert report["samples"] == 2
+    assert report["spikes"] == "graded"
     assert json.loads(json.dumps(report)) == report
     golden = exchange.golden_samples(exchange.load(small_file), small_file)
     with np.load(out, allow_pickle=False) as result:
-        assert sorted(result.files) == ["codes/n1", "codes/x", "membranes/out", "outputs/out"]
+        assert sorted(result.files) == [
+            "codes/n1",
+            "codes/x",
+            "membranes/n1",
+            "membranes/out",
+            "outputs/out",
+        ]
         assert np.array_equal(result["membranes/out"], golden["out"])
         assert np.array_equal(result["codes/n1"], golden["n1"])
 

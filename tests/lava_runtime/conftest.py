@@ -81,6 +81,26 @@ def make_small_net() -> Callable[..., g.Network]:
     return small_net
 
 
+def watched(network: g.Network) -> g.Network:
+    """Return the network with a readout beside every neuron: the membrane that the neuron fires from."""
+    beside = [
+        g.Readout(
+            name=f"{op.name}/membrane",
+            inputs=op.inputs,
+            scale=np.ones(len(op.bias)),
+            bias=op.bias,
+            state_bits=32,
+        )
+        for op in network.neurons
+    ]
+    return g.Network([*network.ops.values(), *beside], network.time_steps)
+
+
+@pytest.fixture(scope="session")
+def with_membranes() -> Callable[[g.Network], g.Network]:
+    return watched
+
+
 class Watch:
     """Finds the processes of a test by a mark in their environment, and the shared memory they map."""
 

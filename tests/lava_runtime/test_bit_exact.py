@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 import lava_bridge
 from spikejelly_pack.spec import graph as g
+from spikejelly_pack.spec.errors import ParameterError
 
-ENGINES = ("inline", "loihi")
+ENGINES = ("inline", "loihi", "async")
+SPIKES = ("serial", "graded")
 Interpreter = Callable[[g.Network, dict[str, Any]], dict[str, Any]]
 
 
@@ -22,7 +24,7 @@ def simulate(network: g.Network, codes: Any, engine: str = "inline", **more: Any
     result = lava_bridge.simulate(
         network, codes, codes=True, engine=engine, progress=False, timeout=60, **more
     )
-    return {**result.codes, **result.membranes}
+    return {**result.membranes, **result.codes}
 
 
 def neuron(name: str, source: str, theta: list[int], bias: list[int] | None = None, **more: Any) -> g.Neuron:
@@ -68,26 +70,31 @@ def test_random_networks_inline(
     network = builder.network()
     codes = builder.codes(network, 3)
     expected = interpreter(network, codes)
-    assert_same(simulate(network, codes), expected, expected)
+    for spikes in SPIKES:
+        assert_same(simulate(network, codes, spikes=spikes), expected, expected)
 
 
 @settings(max_examples=6, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
-def test_random_networks_loihi(
+def test_random_networks_in_lavas_runtime(
     net_builder: Any, interpreter: Interpreter, assert_same: Any, data: Any
 ) -> None:
     builder = net_builder(data.draw)
     network = builder.network()
     codes = builder.codes(network, 3)
     expected = interpreter(network, codes)
-    assert_same(simulate(network, codes, "loihi"), expected, expected)
+    engine, spikes = data.draw(st.sampled_from(["loihi", "async"])), data.draw(st.sampled_from(SPIKES))
+    assert_same(simulate(network, codes, engine, spikes=spikes), expected, expected)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_every_operation(engine: str, residual_net: Any, interpreter: Interpreter, assert_same: Any) -> None:
+@pytest.mark.parametrize("spikes", SPIKES)
+def test_every_operation(
+    engine: str, spikes: str, residual_net: Any, interpreter: Interpreter, assert_same: Any
+) -> None:
     codes = random_codes(residual_net, 7)
     expected = interpreter(residual_net, codes)
-    assert_same(simulate(residual_net, codes, engine), expected, expected)
+    assert_same(simulate(residual_net, codes, engine, spikes=spikes), expected, expected)
 
 
 @pytest.mark.parametrize("time_steps", range(1, 9))
@@ -111,17 +118,19 @@ def test_one_neuron_is_floor_division(time_steps: int, signed: bool) -> None:
     value = np.abs(membrane) if signed else membrane
     code = np.minimum(np.maximum((value + np.array(theta) // 2) // np.array(theta), 0), top)
     code = code * np.sign(membrane) if signed else code
-    actual = simulate(network, x)
-    assert np.array_equal(actual["n"], code)
-    assert np.array_equal(actual["out"], code + np.arange(3) - 1)
+    for spikes in SPIKES:
+        actual = simulate(network, x, spikes=spikes)
+        assert np.array_equal(actual["n"], code)
+        assert np.array_equal(actual["out"], code + np.arange(3) - 1)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_exact_multiples_of_the_threshold_fire(engine: str) -> None:
+@pytest.mark.parametrize("spikes", SPIKES)
+def test_exact_multiples_of_the_threshold_fire(engine: str, spikes: str) -> None:
     """The comparison is >=: with the identity, every code must come back; > would lose one each."""
     network = net((1,), [scale("w", "x", [9]), neuron("n", "w", [9], rounding="floor"), scale("v", "n", [1])])
     x = np.arange(16)[:, None]
-    assert np.array_equal(simulate(network, x, engine)["n"], x)
+    assert np.array_equal(simulate(network, x, engine, spikes=spikes)["n"], x)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -131,6 +140,8 @@ def test_samples_stream_back_to_back(engine: str, make_small_net: Any, interpret
     codes = random_codes(network, 9)
     together = lava_bridge.simulate(network, codes, codes=True, engine=engine, progress=False)
     assert together.steps == (1 + 9) * 4 + 1
+    graded = lava_bridge.simulate(network, codes, codes=True, engine=engine, spikes="graded", progress=False)
+    assert graded.steps == 1 + 9 + 1
     alone = [simulate(network, {"x": codes["x"][n : n + 1]})["out"] for n in range(9)]
     assert np.array_equal(together.membranes["out"], np.concatenate(alone))
     assert together.membranes["out"].tolist() == interpreter(network, codes)["out"]
@@ -149,7 +160,8 @@ def test_shorter_codes_are_right_aligned(interpreter: Interpreter, assert_same: 
     network = net((2,), body, time_steps=5, signed=True)
     codes = random_codes(network, 12)
     expected = interpreter(network, codes)
-    assert_same(simulate(network, codes), expected, expected)
+    for spikes in SPIKES:
+        assert_same(simulate(network, codes, spikes=spikes), expected, expected)
 
 
 def test_skip_over_many_layers_needs_a_long_delay(interpreter: Interpreter, assert_same: Any) -> None:
@@ -171,7 +183,8 @@ def test_skip_over_many_layers_needs_a_long_delay(interpreter: Interpreter, asse
     codes = random_codes(network, 4)
     expected = interpreter(network, codes)
     assert np.array_equal(expected["n10"], codes["x"])
-    assert_same(simulate(network, codes), expected, expected)
+    for spikes in SPIKES:
+        assert_same(simulate(network, codes, spikes=spikes), expected, expected)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -204,7 +217,8 @@ def test_any_number_of_axes(shape: tuple[int, ...], interpreter: Interpreter, as
     network = net(shape, body, signed=True)
     codes = random_codes(network, 3)
     expected = interpreter(network, codes)
-    assert_same(simulate(network, codes), expected, expected)
+    for spikes in SPIKES:
+        assert_same(simulate(network, codes, spikes=spikes), expected, expected)
 
 
 @pytest.mark.parametrize("signed", [False, True])
@@ -221,7 +235,8 @@ def test_full_range_of_8_and_16_bit_weights(signed: bool, interpreter: Interpret
     network = net((16,), body, time_steps=5, signed=signed)
     codes = random_codes(network, 6)
     expected = interpreter(network, codes)
-    assert_same(simulate(network, codes), expected, expected)
+    for spikes in SPIKES:
+        assert_same(simulate(network, codes, spikes=spikes), expected, expected)
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
@@ -232,7 +247,8 @@ def test_weights_of_one_sign(sign: int, interpreter: Interpreter, assert_same: A
     network = net((16,), [g.Dense(name="d", inputs=("x",), weight_bits=8, weight=weight)])
     codes = random_codes(network, 3)
     expected = interpreter(network, codes)
-    assert_same(simulate(network, codes), expected, expected)
+    for spikes in SPIKES:
+        assert_same(simulate(network, codes, spikes=spikes), expected, expected)
 
 
 def test_depthwise_beyond_127_groups(interpreter: Interpreter, assert_same: Any) -> None:
@@ -261,7 +277,8 @@ def test_several_inputs_and_outputs(interpreter: Interpreter, assert_same: Any) 
     network = g.Network(ops, 4)
     codes = random_codes(network, 5)
     expected = interpreter(network, codes)
-    assert_same(simulate(network, codes), expected, expected)
+    for spikes in SPIKES:
+        assert_same(simulate(network, codes, spikes=spikes), expected, expected)
 
 
 def test_only_what_is_asked_for_is_recorded(make_small_net: Any) -> None:
@@ -270,3 +287,38 @@ def test_only_what_is_asked_for_is_recorded(make_small_net: Any) -> None:
     assert set(simulate(network, codes, record=())) == {"out"}
     assert set(simulate(network, codes, record=["n1"])) == {"out", "n1"}
     assert simulate(network, codes, record="n1")["n1"].dtype == np.uint8
+
+
+@pytest.mark.parametrize("spikes", SPIKES)
+def test_codes_up_to_16_digits(spikes: str, interpreter: Interpreter, assert_same: Any) -> None:
+    """Sums near the end of 32 bits; stock Dense shifts its sums back by one, which must not have wrapped."""
+    weight = np.array([[127] * 64, [-128] * 64, [-1] * 64], np.int32)
+    body = [
+        g.Dense(name="d", inputs=("x",), weight_bits=8, weight=weight),
+        neuron("n", "d", [8191, 8191, 1], time_steps=16, signed=True),
+        scale("s", "n", [1, 1, 1]),
+    ]
+    network = net((64,), body, time_steps=16)
+    codes = {"x": np.stack([np.full(64, 2**16 - 1), np.arange(64) * 1000, np.zeros(64, int)])}
+    expected = interpreter(network, codes)
+    assert_same(simulate(network, codes, spikes=spikes), expected, expected)
+
+
+def test_spikes_and_membranes_of_hidden_neurons(
+    make_small_net: Any, interpreter: Interpreter, with_membranes: Any
+) -> None:
+    network = make_small_net()
+    codes = random_codes(network, 5)
+    result = lava_bridge.simulate(
+        network, codes, codes=True, engine="inline", record=["n1"], progress=False, timeout=60
+    )
+    expected = interpreter(with_membranes(network), codes)
+    assert set(result.membranes) == {"n1", "out"}
+    assert set(result.codes) == {"n1"}
+    assert result.membranes["n1"].tolist() == expected["n1/membrane"]
+    train = result.spike_train("n1")
+    assert train.shape == (4, 5, 5)
+    assert set(np.unique(train)) == {0, 1}
+    assert np.tensordot([8, 4, 2, 1], train, axes=1).tolist() == expected["n1"]
+    with pytest.raises(ParameterError, match=r"must be a recorded input or neuron out of \['n1'\], got 'x'"):
+        result.spike_train("x")

@@ -14,23 +14,10 @@ from hypothesis import strategies as st
 import lava_bridge
 from spikejelly_pack.spec import graph as g
 
-ENGINES = ("inline", "loihi")
+SPIKES = ("serial", "graded")
+RUNS = [("inline", "serial"), ("inline", "graded"), ("loihi", "serial"), ("async", "graded")]
+SLOW = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.function_scoped_fixture]
 Interpreter = Callable[[g.Network, dict[str, Any]], dict[str, Any]]
-
-
-def watched(network: g.Network) -> g.Network:
-    """Return the network with a readout beside every neuron: the membrane that the neuron fires from."""
-    beside = [
-        g.Readout(
-            name=f"{op.name}/membrane",
-            inputs=op.inputs,
-            scale=np.ones(len(op.bias)),
-            bias=op.bias,
-            state_bits=32,
-        )
-        for op in network.neurons
-    ]
-    return g.Network([*network.ops.values(), *beside], network.time_steps)
 
 
 def codes_of(network: g.Network, samples: int) -> dict[str, Any]:
@@ -41,20 +28,33 @@ def codes_of(network: g.Network, samples: int) -> dict[str, Any]:
     }
 
 
-def check(
-    network: g.Network, engine: str, samples: int, interpreter: Interpreter, assert_same: Any
-) -> dict[str, Any]:
-    network = watched(network)
-    codes = codes_of(network, samples)
-    expected = interpreter(network, codes)
-    result = lava_bridge.simulate(
-        network, codes, codes=True, engine=engine, record="all", progress=False, timeout=60
-    )
-    got = {**result.codes, **result.membranes}
-    assert set(got) == set(expected)
-    assert len(result.membranes) == len(network.neurons) + 1
-    assert_same(got, expected, expected)
-    return got
+@pytest.fixture
+def check(interpreter: Interpreter, assert_same: Any, with_membranes: Any) -> Callable[..., dict[str, Any]]:
+    """Return ``check(network, engine, spikes, samples)``: codes and membranes of every layer are right."""
+
+    def compare(network: g.Network, engine: str, spikes: str, samples: int) -> dict[str, Any]:
+        network = with_membranes(network)
+        codes = codes_of(network, samples)
+        expected = interpreter(network, codes)
+        result = lava_bridge.simulate(
+            network,
+            codes,
+            codes=True,
+            engine=engine,
+            spikes=spikes,
+            record="all",
+            progress=False,
+            timeout=60,
+        )
+        got = {**result.membranes, **result.codes}
+        assert set(got) == set(expected)
+        assert len(result.membranes) == 2 * len(network.neurons) + 1
+        assert_same(got, expected, expected)
+        recorded = {f"{op.name}/membrane": result.membranes[op.name] for op in network.neurons}
+        assert_same(recorded, expected, recorded)
+        return got
+
+    return compare
 
 
 def mixed(network: g.Network) -> bool:
@@ -62,30 +62,27 @@ def mixed(network: g.Network) -> bool:
     return len({op.time_steps for op in (*network.inputs, *network.neurons)}) > 1
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=12, suppress_health_check=SLOW)
 @given(st.data())
-def test_random_networks_inline(
-    net_builder: Any, interpreter: Interpreter, assert_same: Any, data: Any
-) -> None:
+def test_random_networks_inline(net_builder: Any, check: Any, data: Any) -> None:
     network = net_builder(data.draw).network()
     assume(mixed(network))
-    check(network, "inline", 3, interpreter, assert_same)
+    for spikes in SPIKES:
+        check(network, "inline", spikes, 3)
 
 
-@settings(max_examples=3, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@settings(max_examples=3, suppress_health_check=SLOW)
 @given(st.data())
-def test_random_networks_loihi(
-    net_builder: Any, interpreter: Interpreter, assert_same: Any, data: Any
-) -> None:
+def test_random_networks_in_lavas_runtime(net_builder: Any, check: Any, data: Any) -> None:
     network = net_builder(data.draw).network()
     assume(mixed(network))
-    check(network, "loihi", 3, interpreter, assert_same)
+    check(network, data.draw(st.sampled_from(["loihi", "async"])), data.draw(st.sampled_from(SPIKES)), 3)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("engine", "spikes"), RUNS)
 @pytest.mark.parametrize("window", [4, 7])
 def test_window_longer_than_every_code(
-    engine: str, window: int, residual_net: Any, interpreter: Interpreter, assert_same: Any
+    engine: str, spikes: str, window: int, residual_net: Any, check: Any
 ) -> None:
     """The window changes when digits travel, and nothing else; latency is one window per neuron."""
     lengths = {"x": 3, "n1": 4, "n2": 1, "n3": 2}
@@ -93,6 +90,6 @@ def test_window_longer_than_every_code(
         replace(op, time_steps=lengths[op.name]) if op.name in lengths else op
         for op in residual_net.ops.values()
     ]
-    got = check(g.Network(ops, window), engine, 5, interpreter, assert_same)
+    got = check(g.Network(ops, window), engine, spikes, 5)
     assert set(np.unique(got["n2"])) == {-1, 0, 1}
     assert got["n1"].max() > 7

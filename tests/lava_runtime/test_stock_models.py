@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,11 @@ from lava.proc.dense.models import PyDenseModelBitAcc
 
 import lava_bridge
 from lava_bridge.build import RULES, assemble
-from lava_bridge.engines import configuration
+from lava_bridge.engines import configuration, inline
 from lava_bridge.processes.conv_models import PyConvIm2col
 from lava_bridge.splitting import split_weights
 from spikejelly_pack.spec.errors import BoundError, UnsupportedError
-from spikejelly_pack.spec.graph import OPS, Network
+from spikejelly_pack.spec.graph import OPS, Dense, Input, Network, Readout
 
 
 class Port:
@@ -89,8 +91,8 @@ def test_network_equals_the_same_network_with_the_stock_conv_model(
     ours = lava_bridge.simulate(network, x, codes=True, engine="inline", record="all", progress=False)
     monkeypatch.setattr(configuration, "MODELS", {Conv: PyConvModelFixed})
     stock = lava_bridge.simulate(network, x, codes=True, engine="inline", record="all", progress=False)
-    for name, value in {**ours.codes, **ours.membranes}.items():
-        assert np.array_equal(value, {**stock.codes, **stock.membranes}[name]), name
+    for name, value in {**ours.membranes, **ours.codes}.items():
+        assert np.array_equal(value, {**stock.membranes, **stock.codes}[name]), name
 
 
 def _narrow(op: Any) -> Any:
@@ -121,6 +123,32 @@ def test_every_kind_of_operation_has_a_rule(tmp_path: Any, make_small_net: Any) 
     assert set(RULES) == set(OPS)
 
 
+def test_graded_spikes_that_stock_dense_cannot_sum_are_refused() -> None:
+    """Stock Dense holds twice the sum in 32 bits: digits always fit, codes of 16 bits do not."""
+    theta = np.ones(1, np.float32)
+    weight = np.full((1, 130), 127, np.int32)
+    network = Network(
+        [
+            Input(name="x", inputs=(), threshold=theta, shape=(130,), time_steps=16),
+            Dense(name="d", inputs=("x",), weight_bits=8, weight=weight),
+            Readout(name="out", inputs=("d",), scale=np.ones(1), bias=np.zeros(1, np.int32), state_bits=32),
+        ],
+        16,
+    )
+    x = np.full((1, 130), 2**16 - 1)
+    run = partial(lava_bridge.simulate, network, x, codes=True, engine="inline", progress=False)
+    assert run().membranes["out"].tolist() == [[130 * 127 * (2**16 - 1)]]
+    with pytest.raises(UnsupportedError, match=r"^dense 'd': graded spikes must keep .* within 32 bits, got"):
+        run(spikes="graded")
+
+
+def test_payload_of_graded_spikes_is_checked(make_small_net: Any, tmp_path: Any) -> None:
+    """Stock Lava sends 300 as a message of one bit; here the sender refuses what its declaration excludes."""
+    wide = assemble(make_small_net(), {"x": np.full((1, 6), 16)}, (), tmp_path, graded=True)
+    with pytest.raises(BoundError, match=r"^'x': a graded spike must have a magnitude of at most 4 bits"):
+        inline.run(wide, time.monotonic() + 30, lambda _done, _samples: None)
+
+
 def test_kind_without_a_rule_is_named(
     tmp_path: Any, make_small_net: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,7 +158,7 @@ def test_kind_without_a_rule_is_named(
         assemble(make_small_net(), {"x": np.zeros((1, 6), np.uint8)}, (), tmp_path)
 
 
-@pytest.mark.parametrize("engine", ["inline", "loihi"])
+@pytest.mark.parametrize("engine", ["inline", "loihi", "async"])
 def test_membrane_that_leaves_its_register_is_an_error(engine: str, make_small_net: Any) -> None:
     """A network that no file can hold (its bound does not fit): the model itself must see the overflow."""
     network = make_small_net(state_bits=12)
