@@ -1,0 +1,34 @@
+// Two-entry buffer: neither handshake signal passes through it combinationally.
+`default_nettype none
+module skid_buffer #(
+    parameter int W = 8
+) (
+    input  wire         clk,
+    input  wire         rst,
+    input  wire         s_valid,
+    output wire         s_ready,
+    input  wire [W-1:0] s_data,
+    output reg          m_valid,
+    input  wire         m_ready,
+    output reg  [W-1:0] m_data
+);
+  reg         full;  // the second entry
+  reg [W-1:0] held;
+  assign s_ready = !full;
+  wire moves = !m_valid || m_ready;
+  always @(posedge clk) begin
+    if (moves) begin
+      m_data  <= full ? held : s_data;
+      m_valid <= full || s_valid;
+      full    <= 1'b0;
+    end else if (s_valid && !full) begin
+      full <= 1'b1;
+    end
+    if (!full) held <= s_data;
+    if (rst) begin
+      m_valid <= 1'b0;
+      full    <= 1'b0;
+    end
+  end
+endmodule
+`default_nettype wire
