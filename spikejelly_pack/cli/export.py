@@ -12,6 +12,8 @@ from ..spec.errors import DtypeError, ParameterError, ShapeError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from ..spec.graph import Network
+
 __all__ = ["HELP", "add_arguments", "load_data", "run"]
 
 HELP = "write the integer form of a model to an exchange file (.spk)"
@@ -45,15 +47,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibrator", default="mse", help="mse, max, percentile or e.g. 99.9%% (default: mse)"
     )
-    parser.add_argument(
-        "--weight-bits", type=int, default=8, metavar="B", help="width of a weight, 2..16 (default: 8)"
-    )
-    parser.add_argument(
-        "--state-bits", type=int, default=24, metavar="B", help="width of a membrane, 8..32 (default: 24)"
-    )
+    _add_widths(parser)
     parser.add_argument(
         "--adaptive-rounding", action="store_true",
         help="round weights so that sums err least on the data (first 512 samples)",
+    )  # fmt: skip
+
+
+def _add_widths(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weight-bits", type=int, metavar="B", help="width of a weight, 2..16 (default: the target's, or 8)"
+    )
+    parser.add_argument(
+        "--state-bits", type=int, metavar="B",
+        help="width of a membrane, 8..32 (default: the target's, or 24)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--target", metavar="DEVICE",
+        help="prove, whatever the input, that the network keeps the limits of a device: loihi2, generic_fpga "
+        "or a target file (.json)",
     )  # fmt: skip
 
 
@@ -135,13 +147,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     used = data[: 512 if args.adaptive_rounding else 64]
     network = export(
         model, args.out, used, weight_bits=args.weight_bits, state_bits=args.state_bits,
-        adaptive_rounding=args.adaptive_rounding,
+        adaptive_rounding=args.adaptive_rounding, target=args.target,
     )  # fmt: skip
     bounds = {bound.name: bound.bits for bound in accumulator_bounds(network)}
     weights = sum(int(op.weights().size) for op in network.synapses)
     print(
         f"{args.out}: T = {network.time_steps}, {len(network.neurons)} populations, {weights} weights, "
-        f"widest membrane {max(bounds.values())} of {args.state_bits} bits, latency {network.depth} windows"
+        f"widest membrane {max(bounds.values())} of {network.neurons[0].state_bits} bits, "
+        f"latency {network.depth} windows"
     )
     return {
         "file": args.out,
@@ -151,4 +164,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "membrane_bits": bounds,
         "latency_windows": network.depth,
         "converted": converted,
+        **_on_target(network, args.target, used),
     }
+
+
+def _on_target(network: Network, target: str | None, data: Tensor) -> dict[str, Any]:
+    """How far the network is from the limits of its target, the worst case and what the data cause."""
+    from ..spec.execute import encode
+    from ..spec.targets import check_target
+
+    if target is None:
+        return {}
+    codes = {op.name: encode(op, data.numpy()) for op in network.inputs}
+    report = check_target(network, target, codes)
+    print(report)
+    return {"target": report.to_json()}

@@ -17,13 +17,14 @@ from ..spec.errors import DtypeError, ParameterError, ShapeError, UnsupportedErr
 from ..spec.execute import encode
 from ..spec.graph import Network
 from ..spec.graph.neuron import check_state_bits
+from ..spec.targets import Target, check_target, load_target
 from .adaptive import Rounder
 from .builder import IntegerBuilder, analog_error
 from .rules import add, refuse, rule_for
 from .trace import canonical_graph
 from .values import Analog, Value
 
-__all__ = ["build_integer", "export"]
+__all__ = ["build_integer", "default_widths", "export"]
 
 
 def build_integer(
@@ -161,18 +162,30 @@ def _provenance() -> dict[str, str]:
     }
 
 
+def default_widths(target: Target | None) -> dict[str, int]:
+    """Widths for :func:`build_integer` that suit a target where the caller names none."""
+    if target is None:
+        return {"weight_bits": 8, "skip_bits": 16, "state_bits": 24}
+    return {
+        "weight_bits": min(8, target.weight_bits),
+        "skip_bits": 16 if target.combine_weights else target.weight_bits,
+        "state_bits": 24 if target.state_bits is None else min(32, target.state_bits),
+    }
+
+
 def export(
     snn: nn.Module,
     path: str | os.PathLike[str],
     example_input: Tensor,
     *,
     golden: int = 4,
-    weight_bits: int = 8,
-    skip_bits: int = 16,
-    state_bits: int = 24,
+    weight_bits: int | None = None,
+    skip_bits: int | None = None,
+    state_bits: int | None = None,
     exact: bool = False,
     own_bits: bool = False,
     adaptive_rounding: bool = False,
+    target: str | os.PathLike[str] | Target | None = None,
 ) -> Network:
     """Write the integer form of a network to an exchange file; returns it.
 
@@ -181,23 +194,30 @@ def export(
         path: Target, by custom ``*.spk``; written whole or not at all.
         example_input: As there.
         golden: Samples of ``example_input`` stored with the expected codes of every layer.
-        weight_bits: As there.
-        skip_bits: As there.
-        state_bits: As there.
+        weight_bits: As there; None: the target's width, at most 8, or 8 without a target.
+        skip_bits: As there; None: 16, or the target's weight width where it does not combine synapses.
+        state_bits: As there; None: the target's width, at most 32, or 24 where it sets none.
         exact: As there.
         own_bits: As there.
         adaptive_rounding: As there.
+        target: Name of a device (``"loihi2"``), path of a target file, or a :class:`..spec.targets.Target`:
+            the network is proven to keep its limits, whatever the input, before anything is written.
 
     Raises:
-        As :func:`build_integer`, and OutputError if the file cannot be written.
+        As :func:`build_integer`; BoundError if the network does not keep a limit of the target,
+        ParameterError if there is no such target, and OutputError if the file cannot be written.
     """
     if isinstance(golden, bool) or not isinstance(golden, int) or golden < 0:
         raise ParameterError(f"export: golden must be an integer >= 0, got {golden!r}; 4 samples are usual.")
+    device = None if target is None else load_target(target)
+    given = {"weight_bits": weight_bits, "skip_bits": skip_bits, "state_bits": state_bits}
+    widths = default_widths(device) | {name: value for name, value in given.items() if value is not None}
     network = build_integer(
-        snn, example_input, weight_bits=weight_bits, skip_bits=skip_bits, state_bits=state_bits,
-        exact=exact, own_bits=own_bits, adaptive_rounding=adaptive_rounding,
-    )  # fmt: skip
+        snn, example_input, exact=exact, own_bits=own_bits, adaptive_rounding=adaptive_rounding, **widths
+    )
     (entry,) = network.inputs
     samples = encode(entry, example_input[:golden].detach().cpu().to(torch.float32).numpy())
+    if device is not None:
+        check_target(network, device, {entry.name: samples} if len(samples) else None).require()
     exchange.save(network, path, {entry.name: samples} if len(samples) else None)
     return network

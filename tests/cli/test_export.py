@@ -72,6 +72,37 @@ def test_export_then_simulate(spikepack: Run, files: Path) -> None:
     assert "equal to the integer reference in every value: output" in done.stdout
 
 
+def test_export_for_a_target(spikepack: Run, files: Path) -> None:
+    done = _export(spikepack, files, "model.py:build", "data.npy", "--target", "loihi2", "--json", "t.json")
+    assert done.returncode == 0, done.stderr
+    assert "target 'loihi2': fits, worst case over all inputs" in done.stdout
+    report = json.loads((files / "t.json").read_text())["target"]
+    network = exchange.load(files / "net.spk")
+    assert [row["name"] for row in report["populations"]] == [
+        *(op.name for op in network.neurons), "output"
+    ]  # fmt: skip
+    assert all(row["observed"] <= row["magnitude"] < 2**23 for row in report["populations"])
+
+
+def test_the_widths_of_a_target_file_are_used(
+    spikepack: Run, files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = {"name": "small", "weight_bits": 4, "state_bits": 16, "overflow": "wrap"}
+    (files / "small.json").write_text(json.dumps(entries))
+    done = _export(spikepack, files, "model.py:build", "data.npy", "--target", "small.json")
+    assert done.returncode == 0, done.stderr
+    network = exchange.load(files / "net.spk")
+    assert {op.state_bits for op in (*network.neurons, *network.readouts)} == {16}
+    assert {op.weight_bits for op in network.synapses} == {4}
+    monkeypatch.chdir(files)
+    (files / "net.spk").unlink()
+    arguments = ["model.py:build", "--data", "data.npy", "--out", "net.spk", "--target", "small.json"]
+    assert cli.main(["export", *arguments, "--weight-bits", "6"]) == 2
+    (line,) = [text for text in capsys.readouterr().err.splitlines() if text.startswith("spikepack:")]
+    assert "its widest weight needs 6 bits, but target 'small' has 4-bit weights; export with weight" in line
+    assert not (files / "net.spk").exists()
+
+
 def test_weights_are_loaded(spikepack: Run, files: Path) -> None:
     net = torch.nn.Sequential(
         torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.BatchNorm2d(4), torch.nn.ReLU(),
@@ -100,6 +131,7 @@ def test_weights_are_loaded(spikepack: Run, files: Path) -> None:
         ("model.py:build", "data.npy", ("--time-steps", "0"), "must be an integer in 1..16, got 0"),
         ("model.py:build", "data.npy", ("--weight-bits", "17"), "must be an integer in 2..16, got 17"),
         ("model.py:build", "data.npy", ("--state-bits", "33"), "must be an integer in 8..32, got 33"),
+        ("model.py:build", "data.npy", ("--target", "loihi9"), "must be one of ['generic_fpga', 'loihi2']"),
         ("model.py:build", "data.npy", ("--calibrator", "best"), "calibrator must be one of"),
         ("model.py:build", "data.npy", ("--weights", "model.py"), "must be a state dict"),
     ],

@@ -19,6 +19,7 @@ from spikejelly_pack.layer import SpikePackMaxPool2d
 from spikejelly_pack.spec import exchange
 from spikejelly_pack.spec.errors import BoundError, DtypeError, ParameterError, ShapeError, UnsupportedError
 from spikejelly_pack.spec.execute import encode, outputs, run_packed
+from spikejelly_pack.spec.targets import Target
 
 
 def node(time_steps: int = 2, theta: Any = 1.0, **options: Any) -> SpikePackNode:
@@ -246,3 +247,17 @@ def test_widths_are_checked(tmp_path: Path, options: dict[str, int], error: Any,
 def test_examples_are_checked(example: Tensor, error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         build_integer(nn.Sequential(node(), nn.Linear(2, 2)), example)
+
+
+def test_a_target_that_the_network_exceeds_leaves_no_file(tmp_path: Path) -> None:
+    """The widths come from the target; what still does not fit is named and nothing is written."""
+    net = nn.Sequential(node(4), linear([[1.0] * 64] * 2)).eval()
+    path = tmp_path / "net.spk"
+    x = torch.rand(3, 64)
+    network = export(net, path, x, target="loihi2")
+    assert {op.state_bits for op in network.readouts} == {24}
+    path.unlink()
+    narrow = Target("narrow", weight_bits=8, state_bits=10, overflow="wrap")
+    with pytest.raises(BoundError, match=r"readout 'output': neuron 0 can reach 121920 \(observed: \d+, "):
+        export(net, path, x, target=narrow, state_bits=24)
+    assert list(tmp_path.iterdir()) == []
