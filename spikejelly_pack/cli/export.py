@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..spec.errors import DtypeError, ParameterError, ShapeError
+from .plan_option import add_plan_argument, apply_to_nodes, converted_by_plan, read_option
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from ..bit_budget.plan import BudgetPlan
     from ..spec.graph import Network
 
 __all__ = ["HELP", "add_arguments", "load_data", "run"]
@@ -48,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibrator", default="mse", help="mse, max, percentile or e.g. 99.9%% (default: mse)"
     )
     _add_widths(parser)
+    add_plan_argument(parser)
     parser.add_argument(
         "--adaptive-rounding", action="store_true",
         help="round weights so that sums err least on the data (first 512 samples)",
@@ -113,17 +116,21 @@ def _load_weights(model: nn.Module, path: str) -> None:
         ) from None
 
 
-def _model(args: argparse.Namespace) -> Any:
+def _model(args: argparse.Namespace, plan: BudgetPlan | None) -> Any:
     """The network that the command names: a user's own, a saved conversion, or one that was trained."""
     from ..tasks.models import build_model
     from ..tasks.saved import is_conversion
     from ..train import load_network
 
     trained = args.model.endswith((".ckpt", ".safetensors")) and not is_conversion(args.model)
-    model = load_network(args.model).one_window() if trained else build_model(args.model)
+    model: Any = load_network(args.model) if trained else build_model(args.model)
     if args.weights:
         _load_weights(model, args.weights)
-    return model
+    if plan is not None:
+        plan.check_source(model, f"--plan {args.plan}")
+        if plan.route == "spiking":
+            apply_to_nodes(model, plan, args.plan)
+    return model.one_window() if trained else model
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -138,9 +145,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     check_writable(args.out)
     data = load_data(args.data)
-    model = _model(args)
+    plan = read_option(args)
+    model = _model(args, plan)
     converted = not any(isinstance(module, SpikePackNode) for module in model.modules())
-    if converted:
+    if converted and plan is not None:
+        model = converted_by_plan(model, data.split(256), plan, args.plan)
+        print(model.report)
+    elif converted:
         recipe = SpikePackRecipe(data.split(256), time_steps=args.time_steps, calibrator=args.calibrator)
         model = ann2snn.Converter(recipe).convert(model)
         print(model.report)
@@ -165,6 +176,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "latency_windows": network.depth,
         "converted": converted,
         **_on_target(network, args.target, used),
+        **({} if plan is None else {"plan": args.plan, "weight_bits": plan.weight_bits}),
     }
 
 

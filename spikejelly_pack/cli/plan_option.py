@@ -10,7 +10,14 @@ from ..spec.errors import ParameterError
 if TYPE_CHECKING:
     from ..bit_budget.plan import BudgetPlan
 
-__all__ = ["add_plan_argument", "chosen_plan", "quantized_by"]
+__all__ = [
+    "add_plan_argument",
+    "apply_to_nodes",
+    "chosen_plan",
+    "converted_by_plan",
+    "quantized_by",
+    "read_option",
+]
 
 
 def add_plan_argument(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +26,51 @@ def add_plan_argument(parser: argparse.ArgumentParser) -> None:
         "--plan", metavar="FILE",
         help="time steps, weight bits and route of a plan by spikepack budget plan; replaces --time-steps",
     )  # fmt: skip
+
+
+def read_option(args: argparse.Namespace) -> BudgetPlan | None:
+    """The plan that ``--plan`` names, if it is given.
+
+    Raises:
+        ExchangeFileError: The file is no plan.
+    """
+    if args.plan is None:
+        return None
+    from ..bit_budget.plan import read_plan
+
+    return read_plan(args.plan)
+
+
+def apply_to_nodes(network: Any, plan: BudgetPlan, path: str) -> None:
+    """Give a network of nodes its plan's time steps and weight bits, in place.
+
+    Raises:
+        ParameterError: It was trained with a plan already.
+    """
+    from ..bit_budget.plan import apply_plan
+
+    if getattr(network, "config", {}).get("plan"):
+        raise ParameterError(
+            f"--plan {path}: must be for a network trained without a plan, got one whose file holds its own; "
+            "leave the option out."
+        )
+    apply_plan(network, plan)
+
+
+def converted_by_plan(source: Any, batches: Any, plan: BudgetPlan, path: str) -> Any:
+    """The converted, quantized network of a plan, for the integer form.
+
+    Raises:
+        ParameterError: The plan converts by the module tree, which has no integer form.
+    """
+    from ..bit_budget.plan import convert_with_plan
+
+    if plan.route != "fx":
+        raise ParameterError(
+            f"--plan {path}: must convert by the route fx, got {plan.route!r}, whose networks have no "
+            "integer form; plan again with --route fx."
+        )
+    return convert_with_plan(source, batches, plan)
 
 
 def chosen_plan(args: argparse.Namespace, source: Any, steps: Any) -> tuple[BudgetPlan | None, Any]:
@@ -30,11 +82,9 @@ def chosen_plan(args: argparse.Namespace, source: Any, steps: Any) -> tuple[Budg
         ExchangeFileError: The file is no plan.
         ParameterError: It was made for another network, or an option contradicts it.
     """
-    if args.plan is None:
+    plan = read_option(args)
+    if plan is None:
         return None, steps
-    from ..bit_budget.plan import read_plan
-
-    plan = read_plan(args.plan)
     plan.check_source(source, f"--plan {args.plan}")
     if args.sweep or args.error_bound is not None or args.time_steps == "auto":
         raise ParameterError(

@@ -3,6 +3,8 @@
 A node of T digits that moves from a window of its own to one of L emits ``Q_T / Q_L`` of what it emitted. The
 factor ``Q_L / Q_T`` travels from there along the dataflow through what is homogeneous (pools, reshaping, sums
 of equally scaled trains, concatenation) to the weights that absorb it: the network's function stays.
+Quantized weights absorb it in their scale and keep their integers. A skip connection that is an
+``nn.Identity`` of its own in front of a sum becomes a :class:`.SynapticScale`.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import torch
 from spikingjelly.activation_based import layer
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.utils import parametrize
 
 from ..neuron import SpikePackNode
 from ..spec.errors import UnsupportedError
@@ -63,6 +66,7 @@ class _Flow:
         self.channel_axes = (-3, 2 if "m" in modes else 1)
         self.factors: dict[fx.Node, Tensor] = {}
         self.absorbed: dict[str, Tensor] = {}
+        self.skips: dict[str, Tensor] = {}
 
     def refuse(self, node: fx.Node, why: str) -> UnsupportedError:
         """What stands between a shorter code and the weights that would absorb its factor."""
@@ -90,6 +94,9 @@ class _Flow:
         if isinstance(module, _SYNAPSES):
             self._absorb(node, module, trains)
             return
+        if isinstance(module, nn.Identity) and _is_skip(node) and not self.factor(trains[0]).dim():
+            self.skips[str(node.target)] = self.factor(trains[0])
+            return
         if any(source in self.factors for source in trains) and operation_name(node) not in QUESTIONS:
             passed = self._passed(node, module, trains)
             if isinstance(passed, str):
@@ -106,6 +113,7 @@ class _Flow:
                 raise self.refuse(node, f"reads {inputs} channels of {factor.numel()} concatenated ones")
             factor = factor.repeat_interleave(inputs // factor.numel())  # flattened maps
         own = isinstance(module, SynapticScale) or "weight" in module._parameters
+        own = own or (not factor.dim() and _quantizer(module) is not None)
         if not own and bool((factor != 1).any()):
             raise self.refuse(node, "computes its weight")
         if not torch.equal(self.absorbed.setdefault(str(node.target), factor), factor):
@@ -157,9 +165,9 @@ class _Flow:
     def scaled(self) -> dict[str, Tensor]:
         """Factor of every module whose weight has one; refuses weights that others read differently."""
         found = {name: factor for name, factor in self.absorbed.items() if bool((factor != 1).any())}
-        mine = {id(weight_of(self.net.get_submodule(name))): factor for name, factor in found.items()}
+        mine = {id(_stored(self.net.get_submodule(name))): factor for name, factor in found.items()}
         for name, factor in self.absorbed.items():
-            known = mine.get(id(weight_of(self.net.get_submodule(name))))
+            known = mine.get(id(_stored(self.net.get_submodule(name))))
             if known is not None and not torch.equal(known, factor):
                 raise UnsupportedError(
                     f"adapt: a weight that absorbs a window_gain must read codes of one T, got {name!r}, "
@@ -173,6 +181,28 @@ def weight_of(module: nn.Module) -> Tensor:
     tensor = module.scale if isinstance(module, SynapticScale) else module.weight
     assert isinstance(tensor, Tensor)
     return tensor
+
+
+def _quantizer(module: nn.Module) -> Any:
+    """The last parametrization of a weight where it can rescale what it quantizes, else None."""
+    if not parametrize.is_parametrized(module, "weight"):
+        return None
+    chain: Any = module.parametrizations
+    last = chain["weight"][-1]
+    return last if len(chain["weight"]) == 1 and hasattr(last, "rescale") else None
+
+
+def _stored(module: nn.Module) -> Tensor:
+    """The tensor that holds the weight; computed weights are another object at every look."""
+    chain: Any = getattr(module, "parametrizations", {})
+    return chain["weight"].original if "weight" in chain else weight_of(module)
+
+
+def _is_skip(node: fx.Node) -> bool:
+    """Whether a value goes to sums only."""
+    return bool(node.users) and all(
+        user.op in ("call_function", "call_method") and operation_name(user) in _SUMS for user in node.users
+    )
 
 
 def join_windows(net: nn.Module, example: Tensor | tuple[Tensor, ...] | None = None) -> list[str]:
@@ -199,7 +229,7 @@ def join_windows(net: nn.Module, example: Tensor | tuple[Tensor, ...] | None = N
         node.window = windows[-1]
     try:
         gains: dict[nn.Module, float] = {node: node.window_gain / before for node, (_, before) in own.items()}
-        scaled = _factors(net, example, gains, windows)
+        scaled, skips = _factors(net, example, gains, windows)
     except UnsupportedError:
         for node, (params, _) in own.items():
             node.params = params
@@ -207,10 +237,13 @@ def join_windows(net: nn.Module, example: Tensor | tuple[Tensor, ...] | None = N
     done: set[int] = set()
     for name, factor in scaled.items():
         module = net.get_submodule(name)
-        if id(weight_of(module)) not in done:  # tied weights are scaled once
+        if id(_stored(module)) not in done:  # tied weights are scaled once
             _scale(module, factor)
-            done.add(id(weight_of(module)))
-    return list(scaled)
+            done.add(id(_stored(module)))
+    mode = next(iter(nodes.values())).step_mode
+    for name, factor in skips.items():
+        net.set_submodule(name, SynapticScale(factor, mode))
+    return [*scaled, *skips]
 
 
 def _factors(
@@ -218,8 +251,8 @@ def _factors(
     example: Tensor | tuple[Tensor, ...] | None,
     gains: dict[nn.Module, float],
     windows: list[int],
-) -> dict[str, Tensor]:
-    """Factor that the weight of each module has to absorb."""
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Factor that the weight of each module has to absorb, and each skip connection to become."""
     graph, error = trace(net, example)
     if graph is None:
         raise UnsupportedError(
@@ -229,7 +262,7 @@ def _factors(
     flow = _Flow(net, graph, gains, windows[-1])
     for node in graph.nodes:
         flow.follow(node)
-    return flow.scaled()
+    return flow.scaled(), {name: factor for name, factor in flow.skips.items() if bool(factor != 1)}
 
 
 @torch.no_grad()
@@ -237,5 +270,7 @@ def _scale(module: nn.Module, factor: Tensor) -> None:
     if isinstance(module, SynapticScale):
         # float64: the factor is no float32 number, and the values it scales may be float64 ones
         module.scale = module.scale.double() * factor.to(module.scale.device)
+    elif (quantizer := _quantizer(module)) is not None:
+        quantizer.rescale(_stored(module), float(factor))
     else:
         weight_of(module).copy_(scaled_weight(module, factor))

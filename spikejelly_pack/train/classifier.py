@@ -64,10 +64,25 @@ class Classifier(nn.Module):
         return forms.pop() if forms else "serial"
 
     def set_form(self, form: str) -> Classifier:
-        """Switch a SpikePack network to ``"packed"`` or ``"serial"``, in place; returns it."""
+        """Switch a SpikePack network to ``"packed"`` or ``"serial"``, in place; returns it.
+
+        Nodes of different time steps (a budget plan's) have windows of their own while they are packed. The
+        serial form gives all the longest one (:func:`.adapt`); the weights absorb it, and the function stays.
+        """
         functional.reset_net(self.body)
+        if form == "serial" and self.is_spikepack:
+            self.join_windows()
         set_form(self.body, form)
         return self
+
+    def join_windows(self) -> None:
+        """Give nodes of different windows the longest of them; files of the network remember it."""
+        nodes = [module for module in self.body.modules() if isinstance(module, SpikePackNode)]
+        windows = {node.window for node in nodes}
+        if len(windows) > 1:
+            adapt(self.body)
+            self.config = {**self.config, "joined": True}
+        self.time_steps = max(windows)
 
     def one_window(self) -> nn.Module:
         """The body for one window ``[N, *]`` in packed form: what integer conversion and export take.

@@ -148,7 +148,11 @@ def rebuild(config: Mapping[str, Any], path: str) -> Classifier:
             f"{path}: the network's description must be complete, got {type(error).__name__}: {error}."
         ) from None
     net = build_network(name, factory, options=options)
-    return planned(net, plan_of(config["plan"], path)) if config.get("plan") else net
+    if config.get("plan"):
+        planned(net, plan_of(config["plan"], path))
+    if config.get("joined"):
+        net.join_windows()
+    return net
 
 
 def _class_paths(value: Any) -> list[Any]:

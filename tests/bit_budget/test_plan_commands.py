@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -17,6 +18,7 @@ from spikejelly_pack.bit_budget.quantize import bake_weights
 from spikejelly_pack.cli import budget_plan
 from spikejelly_pack.data.scenes import SceneGenerator
 from spikejelly_pack.data.writers import write_image_folder
+from spikejelly_pack.spec import exchange
 from spikejelly_pack.spec.errors import ParameterError, SpikePackError
 from spikejelly_pack.tasks.folders import Preprocessing, open_data
 from spikejelly_pack.tasks.models import build_model, load_weights, read_weights
@@ -144,3 +146,29 @@ def test_embedded_digits(place: Path, tmp_path: Path) -> None:
 def _ordered(steps: dict[str, int]) -> list[int]:
     """T of the encoder, then of the hidden layer."""
     return [t for _, t in sorted(steps.items(), key=lambda item: not item[0].startswith("encoder"))]
+
+
+def test_plan_then_export(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Quantized weights go to the file as they are; the module route has no integer form."""
+    x = torch.rand(40, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    np.save(tmp_path / "x.npy", x.numpy())
+    codes: dict[str, Any] = {}
+    for route in ("module", "fx"):
+        plan_command(place, tmp_path / f"{route}.json", "--route", route)
+        codes[route] = cli.main([
+            "export", f"{place / 'nets.py'}:net", "--weights", str(place / "net.safetensors"), "--data",
+            str(tmp_path / "x.npy"), "--plan", str(tmp_path / f"{route}.json"), "--out",
+            str(tmp_path / "net.spk"),
+        ])  # fmt: skip
+    assert codes == {"module": 2, "fx": 0}
+    assert "whose networks have no integer form" in capsys.readouterr().err
+    plan = read_plan(tmp_path / "fx.json")
+    network = exchange.load(tmp_path / "net.spk")
+    assert network.time_steps == max(plan.time_steps.values())
+    assert sorted(op.time_steps for op in (*network.inputs, *network.neurons)) == sorted(
+        plan.time_steps.values()
+    )
+    for synapse, bits in zip(network.synapses, plan.weight_bits.values(), strict=True):
+        rows = synapse.weights().reshape(len(synapse.weights()), -1)
+        levels = max(len(np.unique(np.abs(row))) for row in rows)
+        assert levels <= max(2, 1 << (bits - 1)), synapse.name  # magnitudes of b-bit integers

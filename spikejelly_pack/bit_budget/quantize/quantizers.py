@@ -115,6 +115,18 @@ class WeightQuantizer(nn.Module):
         share = (weight.detach() / scale.view(shape)).clamp(-self.peak, self.peak)
         return self.code(share).to(torch.int32), scale
 
+    @torch.no_grad()
+    def rescale(self, weight: Tensor, factor: float) -> None:
+        """Make the float weight and the scale ``factor`` times as large, in place; the integers stay."""
+        before, scale = self.integers(weight)
+        weight.mul_(factor)
+        self.scale.copy_(scale * factor)
+        after, scale = self.integers(weight)
+        shape = [1] * weight.dim()
+        shape[self.axis] = -1
+        # A weight within rounding of a tie could have moved.
+        weight.copy_(torch.where(after == before, weight, before.to(weight) * scale.view(shape)))
+
     def _rows(self, weight: Tensor) -> Tensor:
         return weight.movedim(self.axis, 0).reshape(weight.shape[self.axis], -1)
 

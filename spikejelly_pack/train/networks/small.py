@@ -27,12 +27,13 @@ class _Block(nn.Module):
         self.conv = layer.Conv2d(inputs, outputs, 3, stride, 1, bias=not norm, step_mode="m")
         self.norm = layer.BatchNorm2d(outputs, step_mode="m") if norm else nn.Identity()
         self.node = neuron()
-        self.residual = residual
+        # A module of its own: where its codes have fewer time steps than the sum's, it becomes a synapse.
+        self.skip = nn.Identity() if residual else None
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.conv(x))
-        if self.residual:
-            y = y + x
+        if self.skip is not None:
+            y = y + self.skip(x)
         return self.node(y)
 
 
