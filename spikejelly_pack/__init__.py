@@ -41,7 +41,9 @@ EXPORTS: dict[str, str] = {
     "export": "spikejelly_pack.integer",
     "finetune": "spikejelly_pack.recipes",
     "latency": "spikejelly_pack.layer",
+    "read_nir": "spikejelly_pack.nir_exchange",
     "set_form": "spikejelly_pack.neuron",
+    "write_nir": "spikejelly_pack.nir_exchange",
 }
 
 __all__ = sorted(EXPORTS)

@@ -37,6 +37,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "bit_budget": TORCH_SIDE,
     "train": (*TORCH_SIDE, "lightning"),
     "analysis": TORCH_SIDE,
+    "nir_exchange": (*TORCH_SIDE, "nir"),
     "cli": TORCH_SIDE,
     "examples": TORCH_SIDE,
     "fpga": (),

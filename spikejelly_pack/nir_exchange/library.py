@@ -1,0 +1,48 @@
+"""The optional package ``nir``: imported late, its faults told in one sentence."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..spec.errors import EnvironmentMissingError, ExchangeFileError, SpikePackError
+
+__all__ = ["faults_of_nir", "nir_package"]
+
+# What nir and h5py raise on input they cannot read: asserts and look-ups without a check are among it.
+_FAULTS = (
+    AssertionError, AttributeError, IndexError, KeyError, OSError, OverflowError, RuntimeError, TypeError,
+    ValueError,
+)  # fmt: skip
+
+
+def nir_package() -> Any:
+    """The module ``nir``.
+
+    Raises:
+        EnvironmentMissingError: It is not installed.
+    """
+    try:
+        return importlib.import_module("nir")
+    except ImportError as error:
+        raise EnvironmentMissingError(
+            f"NIR: the package nir must be importable, got {error}; pip install 'spikejelly-pack[nir]'."
+        ) from None
+
+
+@contextmanager
+def faults_of_nir(owner: str, requirement: str, remedy: str) -> Iterator[None]:
+    """Tell what the library says about a graph or file in one sentence.
+
+    Raises:
+        ExchangeFileError: The library raised.
+    """
+    try:
+        yield
+    except SpikePackError:
+        raise
+    except _FAULTS as error:
+        said = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+        raise ExchangeFileError(f"{owner}: {requirement}, got {said}; {remedy}.") from None
