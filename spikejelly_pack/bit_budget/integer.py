@@ -15,13 +15,13 @@ import numpy as np
 from ..spec.budget import Operand, SynapticCost, word_bits
 from ..spec.energy import EnergyTable, load_energy_table
 from ..spec.execute import as_inputs, run_packed
-from ..spec.firing import wire
-from ..spec.graph import Network, Op, Synapse
+from ..spec.graph import Network, Op, Signal, Synapse
 from ..spec.graph.base import Array, Shape
 from ..spec.graph.conv2d import Conv2d
 from ..spec.graph.dense import Dense
 from ..spec.graph.endpoints import Input, Readout
 from ..spec.graph.neuron import Neuron
+from ..spec.wiring import wire
 from .memory import Memory
 from .report import BudgetReport
 
@@ -104,17 +104,14 @@ def _activity(network: Network, codes: Any) -> tuple[dict[str, Array] | None, di
     given = as_inputs(network, codes)
     run: Mapping[str, Array] = {**run_packed(network, given), **given}
     samples = len(next(iter(given.values())))
-    found: list[dict[str, Array]] = []
-    for shadow in (_popcount, _nonzero):
-        values: dict[str, Array] = {}
-        for op in network.ops.values():
-            if isinstance(op, (Input, Neuron)):
-                values[op.name] = shadow(run[op.name])
-            elif not isinstance(op, (Synapse, Readout)) and all(source in values for source in op.inputs):
-                parts = [values[source] for source in op.inputs]
-                values[op.name] = parts[0] if op.kind == "delay" else wire(op, parts)
-        found.append(values)
-    return found[0], found[1], samples
+    values: dict[str, Array] = {}
+    for op in network.ops.values():
+        if isinstance(op, (Input, Neuron)):
+            values[op.name] = run[op.name]
+        elif network.signals[op.name] is Signal.SPIKES:
+            values[op.name] = wire(op, [values[source] for source in op.inputs])
+    ones = {path: _popcount(value) for path, value in values.items()}
+    return ones, {path: _nonzero(value) for path, value in values.items()}, samples
 
 
 def _popcount(codes: Array) -> Array:

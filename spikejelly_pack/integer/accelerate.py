@@ -19,6 +19,7 @@ from ..spec.equations import nearest_code
 from ..spec.errors import DtypeError, ShapeError, UnsupportedError
 from ..spec.graph import Input, Network, Readout
 from ..spec.parameters import NeuronParameters
+from . import accelerated_maps as _maps  # noqa: F401  (fills STEPS)
 from .accelerated_ops import STEPS, Step
 from .export import build_integer
 from .fused import fuse

@@ -24,7 +24,7 @@ from ..ops.exactness import exact_integers
 from ..ops.integer_products import Kernel, Product, Window, choose_route, routes, storage_dtype
 from ..spec.errors import UnsupportedError
 
-__all__ = ["STEPS", "Edge", "Step"]
+__all__ = ["STEPS", "Edge", "Step", "step_of"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,9 @@ STEPS: dict[str, StepMaker] = {}
 _Maker = TypeVar("_Maker", bound=StepMaker)
 
 
-def _step(*kinds: str) -> Callable[[_Maker], _Maker]:
+def step_of(*kinds: str) -> Callable[[_Maker], _Maker]:
+    """Class decorator: enter a step as what runs these kinds of operations."""
+
     def enter(maker: _Maker) -> _Maker:
         for kind in kinds:
             STEPS[kind] = maker
@@ -94,7 +96,7 @@ def _sum_edge(most: int) -> Edge:
     return Edge(-most, most, False)
 
 
-@_step("dense", "conv2d")
+@step_of("dense", "conv2d")
 class ProductStep(Step):
     """A synapse with weights, by the route measured fastest for the batch at hand."""
 
@@ -123,7 +125,7 @@ class ProductStep(Step):
         return {**self.__dict__, "_prepared": {}}
 
 
-@_step("avg_pool2d")
+@step_of("avg_pool2d")
 class PoolStep(Step):
     """Sum over each window, times one weight per channel."""
 
@@ -150,7 +152,7 @@ class PoolStep(Step):
         return total.mul_(_per_channel(self.multiplier, total, self.dtype))
 
 
-@_step("scale")
+@step_of("scale")
 class ScaleStep(Step):
     """An identity synapse: one weight per channel."""
 
@@ -167,7 +169,7 @@ class ScaleStep(Step):
         return parts[0].to(self.dtype) * _per_channel(self.multiplier, parts[0], self.dtype)
 
 
-@_step("add")
+@step_of("add")
 class AddStep(Step):
     """Sum of currents."""
 
@@ -184,7 +186,7 @@ class AddStep(Step):
         return total
 
 
-@_step("concat")
+@step_of("concat")
 class ConcatStep(Step):
     """Concatenation along the channels, of codes or of sums."""
 
@@ -198,7 +200,7 @@ class ConcatStep(Step):
         return torch.cat([part.to(self.dtype) for part in parts], dim=1)
 
 
-@_step("flatten")
+@step_of("flatten")
 class FlattenStep(Step):
     """All axes of a sample into one."""
 
@@ -210,7 +212,7 @@ class FlattenStep(Step):
         return parts[0].flatten(1)
 
 
-@_step("delay")
+@step_of("delay")
 class DelayStep(Step):
     """The identity in packed form."""
 
@@ -222,7 +224,7 @@ class DelayStep(Step):
         return parts[0]
 
 
-@_step("neuron")
+@step_of("neuron")
 class NeuronStep(Step):
     """Fire ``clamp(floor((V + bias + floor(theta / 2)) / theta), 0, 2^T - 1)``, signed on ``|V + bias|``."""
 
@@ -269,7 +271,7 @@ class NeuronStep(Step):
         return torch.copysign(code.clamp_(max=self.max_code), membrane).to(self.storage)
 
 
-@_step("readout")
+@step_of("readout")
 class ReadoutStep(Step):
     """Membranes that never fire."""
 
@@ -286,7 +288,7 @@ class ReadoutStep(Step):
         return parts[0].to(self.dtype) + _per_channel(self.bias, parts[0], self.dtype)
 
 
-@_step("input")
+@step_of("input")
 class InputStep(Step):
     """Codes from outside."""
 

@@ -76,6 +76,18 @@ def _flatten(_op: Any, _tensors: dict[str, Tensor], parts: list[Tensor]) -> Tens
     return parts[0].flatten(1)
 
 
+@_kernel("max_pool2d")
+def _max_pool2d(op: Any, _tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
+    # As floats, which hold every code exactly: not every device pools integers.
+    geometry = (op.kernel, op.stride, op.padding, op.dilation, op.ceil_mode)
+    return F.max_pool2d(_real(parts[0]), *geometry).to(torch.int64)
+
+
+@_kernel("upsample2d")
+def _upsample2d(op: Any, _tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
+    return parts[0].repeat_interleave(op.factor[0], -2).repeat_interleave(op.factor[1], -1)
+
+
 @_kernel("delay")
 def _delay(_op: Any, _tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
     return parts[0]

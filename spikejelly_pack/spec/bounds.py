@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .errors import BoundError
-from .firing import wire
-from .graph import Delay, Input, Network, Neuron, Op, Readout, Synapse
+from .graph import Input, Network, Neuron, Op, Readout, Synapse
 from .graph.base import Array
 from .graph.scale import per_channel
+from .wiring import wire
 
 __all__ = ["Bound", "accumulator_bounds", "accumulator_widths", "check_bounds"]
 
@@ -87,8 +87,9 @@ def _interval(network: Network, op: Op, lows: list[Array], highs: list[Array]) -
             op.apply(lows[0], positive) + op.apply(highs[0], negative),
             op.apply(highs[0], positive) + op.apply(lows[0], negative),
         )
-    if isinstance(op, (Readout, Delay)):
+    if isinstance(op, Readout):
         return lows[0], highs[0]
+    # All of these are monotone: the ends of an interval go where its values go.
     return wire(op, lows), wire(op, highs)
 
 

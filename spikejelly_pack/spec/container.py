@@ -19,10 +19,10 @@ import safetensors
 from .errors import ExchangeFileError
 from .graph.base import Array
 
-__all__ = ["FORMAT", "VERSION", "fail", "pack_file", "read_file"]
+__all__ = ["FORMAT", "VERSIONS", "fail", "pack_file", "read_file"]
 
 FORMAT = "spikepack-network"
-VERSION = 1
+VERSIONS = (1, 2)  # files of all of these are read; the oldest that holds a network is written
 _EXPORT_AGAIN = "export the network again"
 _ALTERED = "the file was altered; export the network again"
 _METADATA_KEYS = {"format", "graph", "sha256"}
@@ -118,8 +118,9 @@ def _document(path: Path, text: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise fail(path, f"the graph must be a JSON object, got {type(document).__name__}")
     version = document.get("version")
-    if type(version) is not int or version != VERSION:
-        raise fail(path, f"version must be {VERSION}, got {version!r}", "use the release that wrote it")
+    if type(version) is not int or version not in VERSIONS:
+        known = " or ".join(map(str, VERSIONS))
+        raise fail(path, f"version must be {known}, got {version!r}", "use the release that wrote it")
     return document
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "clamp_symmetric",
     "code_prefixes",
     "decode_digits",
+    "digit_maximum",
     "digits_of_prefixes",
     "fire_digit",
     "fire_digits",
@@ -111,6 +112,27 @@ def fire_digits(membrane: Any, thresholds: Iterable[Any]) -> tuple[list[Any], An
         spike, membrane = fire_digit(membrane, threshold)
         spikes.append(spike)
     return spikes, membrane
+
+
+def digit_maximum(digits: Any, tied: Any, largest: Callable[[Any], Any]) -> tuple[Any, Any]:
+    """One digit of the maximum of several codes, most significant digit first.
+
+    Codes whose digits so far equal the maximum's are still tied; among them the largest digit (-1 < 0 < 1)
+    is the maximum's next one, and those that have it stay tied. Exact for signed codes too, because the order
+    of the digit sequences is the order of the codes.
+
+    Args:
+        digits: This step's digits of the codes.
+        tied: Which are still tied; at the first step those that are there at all (padding is not).
+        largest: The maximum over the codes, keeping the axes.
+
+    Returns:
+        The digit of the maximum, and which codes are still tied.
+    """
+    # Those out of the race stand below every digit.
+    candidates = digits * tied - 2 * (tied == 0)
+    winner = largest(candidates)
+    return winner, candidates == winner
 
 
 def decode_digits(digits: Iterable[Any], weights: Sequence[float], weight_sum: Any) -> Any:

@@ -17,13 +17,13 @@ import numpy as np
 from .atomic import write_bytes
 from .bits import code_dtype
 from .bounds import check_bounds
-from .container import FORMAT, VERSION, fail, pack_file, read_file
+from .container import FORMAT, VERSIONS, fail, pack_file, read_file
 from .errors import ExchangeFileError, SpikePackError
 from .execute import Codes, run_packed, visible
 from .graph import OPS, Network, Op, Readout
 from .graph.base import Array
 
-__all__ = ["FORMAT", "VERSION", "golden_samples", "load", "save"]
+__all__ = ["FORMAT", "VERSIONS", "golden_samples", "load", "save"]
 
 _TOP_KEYS = {"version", "time_steps", "tau", "ops", "provenance", "golden", "sha256"}
 _GOLDEN = "golden/"
@@ -51,7 +51,7 @@ def save(network: Network, path: str | os.PathLike[str], golden: Codes | Array |
     expected = {} if golden is None else run_packed(network, golden)
     tensors |= {_GOLDEN + name: value for name, value in expected.items()}
     document = {
-        "version": VERSION,
+        "version": max(op.version for op in network.ops.values()),
         "time_steps": network.time_steps,
         "tau": 2,
         "ops": [_op_to_json(op) for op in network.ops.values()],
@@ -131,7 +131,7 @@ def _check_document(path: Path, document: dict[str, Any]) -> None:
 
 
 def _build(path: Path, document: dict[str, Any], tensors: dict[str, Array]) -> Network:
-    ops = [_op_from_json(path, entry, tensors) for entry in document["ops"]]
+    ops = [_op_from_json(path, entry, tensors, document["version"]) for entry in document["ops"]]
     network = Network(ops, document["time_steps"], document["provenance"])
     known = {_tensor_name(op, item.name) for op in ops for item in op.tensor_fields()}
     if extra := sorted(name for name in set(tensors) - known if not name.startswith(_GOLDEN)):
@@ -139,10 +139,10 @@ def _build(path: Path, document: dict[str, Any], tensors: dict[str, Array]) -> N
     return network
 
 
-def _op_from_json(path: Path, entry: dict[str, Any], tensors: dict[str, Array]) -> Op:
+def _op_from_json(path: Path, entry: dict[str, Any], tensors: dict[str, Array], version: int) -> Op:
     kind = entry.get("kind")
-    if not isinstance(kind, str) or kind not in OPS:
-        known = sorted(OPS)
+    known = sorted(name for name, cls in OPS.items() if cls.since <= version)
+    if not isinstance(kind, str) or kind not in known:
         raise fail(
             path, f"operation kind must be one of {known}, got {kind!r}", "use the release that wrote it"
         )

@@ -15,10 +15,11 @@ import numpy as np
 from .bits import code_dtype, unpack
 from .equations import charge, fire_digits, nearest_code, right_aligned
 from .errors import DtypeError, ShapeError
-from .firing import add_bias, load_register, packed_code, thresholds, wire
-from .graph import Delay, Input, Network, Neuron, Op, Readout, Synapse
+from .firing import add_bias, load_register, packed_code, thresholds
+from .graph import Input, MaxPool2d, Network, Neuron, Op, Readout, Synapse
 from .graph.base import Array
 from .graph.scale import per_channel
+from .wiring import DigitPool, wire
 
 __all__ = [
     "Codes",
@@ -139,7 +140,7 @@ def packed_step(op: Op, parts: list[Array]) -> Array:
         return add_bias(op.bias, parts[0])
     if isinstance(op, Synapse):
         return op.apply(parts[0])
-    return parts[0] if isinstance(op, Delay) else wire(op, parts)
+    return wire(op, parts)
 
 
 def run_serial_multi_step(network: Network, codes: Codes | Array) -> dict[str, Array]:
@@ -158,7 +159,10 @@ def run_serial_multi_step(network: Network, codes: Codes | Array) -> dict[str, A
             steps, samples, *shape = parts[0].shape
             flat = op.apply(parts[0].reshape(steps * samples, *shape))
             return flat.reshape(steps, samples, *flat.shape[1:])
-        return parts[0] if isinstance(op, Delay) else wire(op, parts, batch_axes=2)
+        if isinstance(op, MaxPool2d):
+            pool = DigitPool(op)
+            return np.stack([pool.step(phase, digits) for phase, digits in enumerate(parts[0])])
+        return wire(op, parts, batch_axes=2)
 
     trains = {name: unpack(array, window) for name, array in as_inputs(network, codes).items()}
     values = _layer_by_layer(network, trains, step)

@@ -1,19 +1,16 @@
-"""SpikePack neurons on integer arrays, and the wiring between them: what all three forms share."""
+"""SpikePack neurons on integer arrays: what all three forms share."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 
 from .bits import code_dtype
 from .equations import integer_code, right_aligned
-from .errors import UnsupportedError
-from .graph import Add, Concat, Flatten, Neuron, Op
+from .graph import Neuron
 from .graph.base import Array
 from .graph.scale import per_channel
 
-__all__ = ["add_bias", "load_register", "packed_code", "thresholds", "wire"]
+__all__ = ["add_bias", "load_register", "packed_code", "thresholds"]
 
 
 def _channel(values: Array, like: Array) -> Array:
@@ -44,19 +41,3 @@ def thresholds(op: Neuron, window: int, like: Array) -> list[Array | None]:
     """Threshold ``theta * 2^(T-t)`` of each time step of a window; None where a shorter code has no digit."""
     theta = _channel(op.threshold, like)
     return right_aligned([theta << shift for shift in range(op.time_steps - 1, -1, -1)], window, None)
-
-
-def wire(op: Op, parts: list[Array], batch_axes: int = 1) -> Array:
-    """Operations that treat codes, digits and currents alike; ``batch_axes`` lead the sample's axes."""
-    if isinstance(op, Add):
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
-        return total
-    if isinstance(op, Concat):
-        widest = np.result_type(*parts)
-        return np.concatenate([part.astype(widest) for part in parts], axis=batch_axes)
-    if isinstance(op, Flatten):
-        lead, sample = parts[0].shape[:batch_axes], parts[0].shape[batch_axes:]
-        return parts[0].reshape(*lead, math.prod(sample))
-    raise UnsupportedError(f"Network: the integer reference has no rule for {op.label}.")

@@ -16,9 +16,10 @@ from .bits import code_dtype, unpack
 from .equations import charge_step, fire_digit
 from .errors import UnsupportedError
 from .execute import Codes, as_inputs, visible
-from .firing import add_bias, load_register, thresholds, wire
-from .graph import Delay, Input, Network, Neuron, Readout, Synapse
+from .firing import add_bias, load_register, thresholds
+from .graph import Delay, Input, MaxPool2d, Network, Neuron, Readout, Synapse
 from .graph.base import MAX_SIZE, Array, integer
+from .wiring import DigitPool, wire
 
 __all__ = ["run_serial_single_step"]
 
@@ -74,6 +75,7 @@ class _State:
         self.populations: dict[str, _Population] = {}
         self.membranes = {op.name: _Membrane(op, window) for op in network.readouts}
         self.lines: dict[str, deque[Array]] = {}
+        self.pools = {op.name: DigitPool(op) for op in network.ops.values() if isinstance(op, MaxPool2d)}
         for op in network.ops.values():
             shape = (batch, *network.shapes[op.name])
             if isinstance(op, Neuron):
@@ -97,6 +99,8 @@ class _State:
             elif isinstance(op, Delay):
                 self.lines[op.name].append(parts[0])
                 values[op.name] = self.lines[op.name].popleft()
+            elif isinstance(op, MaxPool2d):
+                values[op.name] = self.pools[op.name].step(phase, parts[0])
             elif not isinstance(op, Input):
                 values[op.name] = wire(op, parts)
 

@@ -346,7 +346,7 @@ def test_streams_are_a_positive_integer(residual_net: Any, streams: Any) -> None
 
 
 def test_an_operation_without_a_rule_is_named(residual_net: Any) -> None:
-    from spikejelly_pack.spec.firing import wire
+    from spikejelly_pack.spec.wiring import wire
 
     with pytest.raises(UnsupportedError, match="no rule for dense 'fc'"):
         wire(residual_net.ops["fc"], [])

@@ -34,6 +34,8 @@ def make(kind: str, **changes: Any) -> Any:
         "concat": {"inputs": ("x", "y")},
         "flatten": {},
         "delay": {"windows": 2},
+        "max_pool2d": {},
+        "upsample2d": {},
     }
     return g.OPS[kind](**{"name": "op", "inputs": ("x",), **constants[kind], **changes})
 

@@ -11,9 +11,11 @@ from .base import OPS, Op, Shape, Signal, Synapse, register, tensor_field
 from .conv2d import Conv2d
 from .dense import Dense
 from .endpoints import Input, Readout
+from .max_pool2d import MaxPool2d
 from .network import Network
 from .neuron import Neuron
 from .scale import Scale
+from .upsample2d import Upsample2d
 from .wiring import Add, Concat, Delay, Flatten
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "Dense",
     "Flatten",
     "Input",
+    "MaxPool2d",
     "Network",
     "Neuron",
     "Op",
@@ -34,6 +37,7 @@ __all__ = [
     "Shape",
     "Signal",
     "Synapse",
+    "Upsample2d",
     "register",
     "tensor_field",
 ]

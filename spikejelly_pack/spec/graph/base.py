@@ -138,6 +138,7 @@ class Op:
     inputs: tuple[str, ...]
 
     kind: ClassVar[str]
+    since: ClassVar[int] = 1  # version of the exchange file that brought the kind
     accepts: ClassVar[Signal | None] = None
     emits: ClassVar[Signal | None] = None
     arity: ClassVar[tuple[int, int | None]] = (1, 1)
@@ -179,6 +180,11 @@ class Op:
     def tensor_fields(cls) -> list[Field[Any]]:
         """Fields stored as tensors."""
         return [item for item in fields(cls) if "tensor" in item.metadata]
+
+    @property
+    def version(self) -> int:
+        """Oldest version of the exchange file that holds the operation."""
+        return self.since
 
     def check(self) -> None:
         """Raise when a constant of the operation is out of range."""

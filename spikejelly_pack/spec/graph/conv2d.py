@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +18,21 @@ _CHUNK = 1 << 24  # float64 values of one unfolded piece
 
 
 def windows(
-    x: Array, kernel: Shape, stride: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int]
+    x: Array,
+    kernel: Shape,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    *,
+    fill: int = 0,
+    beyond: Sequence[int] = (0, 0),
 ) -> Array:
-    """View ``[N, C, H, W]`` as ``[N, C, H_out, W_out, k_h, k_w]``, zero-padded."""
-    x = np.pad(x, ((0, 0), (0, 0), (padding[0], padding[0]), (padding[1], padding[1])))
+    """View ``[N, C, H, W]`` as ``[N, C, H_out, W_out, k_h, k_w]``, padded with ``fill``.
+
+    ``beyond`` rows and columns more are padded at the bottom and on the right.
+    """
+    sides = [(pad, pad + more) for pad, more in zip(padding, beyond, strict=True)]
+    x = np.pad(x, ((0, 0), (0, 0), *sides), constant_values=fill)
     span = tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
     view = np.lib.stride_tricks.sliding_window_view(x, span, axis=(2, 3))
     return view[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ..execute import Codes, as_inputs, packed_step, run_packed
-from ..firing import add_bias, load_register, wire
+from ..firing import add_bias, load_register
 from ..graph import Input, Network, Neuron, Op, Readout, Signal, Synapse
 from ..graph.base import Array
+from ..wiring import wire
 
 __all__ = ["fan_in", "observed_magnitudes", "synapses_per_weight", "width_of_weights"]
 
