@@ -13,8 +13,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ..spec.atomic import check_writable, write_text
 from ..spec.errors import EnvironmentMissingError, ParameterError
 
@@ -75,6 +73,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     options = dict(module.FAST) if args.fast else {}
     if getattr(module, "STORES", False) and args.json:
         options["store"] = args.json
+    from tqdm import tqdm  # late: --help needs none
+
     with tqdm(bar_format="{desc} [{elapsed}]", disable=None, leave=False) as bar:
         result: dict[str, Any] = module.run(**options, progress=bar.set_description_str)
     print(module.table(result))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ..spec.errors import DtypeError, ParameterError, ShapeError
 from .plan_option import add_plan_argument, apply_to_nodes, converted_by_plan, read_option
 
@@ -79,6 +77,7 @@ def load_data(path: str) -> Tensor:
         DtypeError: The file holds no numbers, or NaN.
         ShapeError: There is no sample in it.
     """
+    import numpy as np
     import torch
 
     if path == "digits":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 __all__ = ["HELP", "add_arguments", "run"]
@@ -36,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _versions() -> dict[str, str | None]:
+    from importlib.metadata import PackageNotFoundError, version  # late: --help needs none
+
     found: dict[str, str | None] = {}
     for name in _PACKAGES:
         try:

@@ -29,7 +29,7 @@ def loaded_by(module: str, folder: Path) -> set[str]:
         check=False,
     )
     assert answer.returncode == 0, f"import {module} failed:\n{answer.stderr}"
-    return set(json.loads(answer.stdout))
+    return set(json.loads(answer.stdout.splitlines()[-1]))
 
 
 @pytest.mark.parametrize("module", LIGHT)
@@ -37,6 +37,15 @@ def test_import_is_light(module: str, tmp_path: Path) -> None:
     loaded = loaded_by(module, tmp_path)
     assert module.partition(".")[0] in loaded
     assert sorted(loaded & set(HEAVY)) == []
+
+
+def test_top_level_and_help_import_hardly_anything(tmp_path: Path) -> None:
+    """What makes ``import spikejelly_pack`` and ``spikepack --help`` quick: these modules stay out."""
+    assert not loaded_by("spikejelly_pack", tmp_path) & {*HEAVY, "numpy", "safetensors", "tqdm"}
+    loaded = loaded_by("spikejelly_pack.cli as cli; cli.main(['--help'])", tmp_path)
+    assert "argparse" in loaded
+    # email comes with importlib.metadata
+    assert not loaded & {*HEAVY, "numpy", "safetensors", "tqdm", "email", "yaml"}
 
 
 def test_probe_sees_a_heavy_library(tmp_path: Path) -> None:

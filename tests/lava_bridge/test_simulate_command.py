@@ -12,6 +12,7 @@ import pytest
 
 from lava_bridge.worker.find import Interpreter
 from spikejelly_pack.cli import simulate as command
+from spikejelly_pack.cli.simulate import job
 from spikejelly_pack.spec import exchange
 from spikejelly_pack.spec.errors import DtypeError, OutputError, ParameterError, RunError, ShapeError
 from spikejelly_pack.spec.execute import encode, run_packed
@@ -77,7 +78,7 @@ def test_a_difference_is_a_failure(
         values["out"][0, 0] += 1
         return values
 
-    monkeypatch.setattr(command, "run_packed", altered)
+    monkeypatch.setattr(job, "run_packed", altered)
     with pytest.raises(
         RunError, match=r"readout 'out': Lava and the integer reference must agree, got 1 of 6 values"
     ):
