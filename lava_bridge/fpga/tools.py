@@ -63,6 +63,7 @@ TOOLS: dict[str, ToolKind] = {
     "iverilog": ToolKind(
         ("iverilog",), ("-V",), r"version (\S+)", "apt-get install iverilog (or conda, brew)"
     ),
+    "vvp": ToolKind(("vvp",), ("-V",), r"version (\S+)", "apt-get install iverilog (or conda, brew)"),
     "c++": ToolKind(
         ("c++", "g++", "clang++"),
         ("--version",),

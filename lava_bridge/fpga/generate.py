@@ -1,0 +1,129 @@
+"""Writes a design as a folder: fixed modules, top module, memories, manifest, Makefile."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from spikejelly_pack.spec import exchange
+from spikejelly_pack.spec.errors import OutputError
+from spikejelly_pack.spec.graph import Network
+
+from .design import Design
+from .memories import memory_files
+from .options import Options
+from .plan import plan
+from .top import top_text
+
+__all__ = ["build", "replacing_folder", "rtl_sources", "write"]
+
+MANIFEST = "design.json"
+
+
+def rtl_sources() -> dict[str, str]:
+    """The fixed modules: file name to text."""
+    folder = files("lava_bridge.fpga") / "rtl"
+    return {item.name: item.read_text("utf-8") for item in folder.iterdir() if item.name.endswith(".sv")}
+
+
+def build(
+    network: str | os.PathLike[str] | Network,
+    out: str | os.PathLike[str],
+    options: Options | None = None,
+    *,
+    top: str = "spikepack_net",
+) -> Design:
+    """Turn a network into a folder of synthesizable SystemVerilog.
+
+    Args:
+        network: An exchange file (``.spk``) or a network.
+        out: Folder to write. A folder that an earlier run wrote is replaced, another one is refused.
+        options: Parallelism, memories, digits.
+        top: Name of the top module.
+
+    Returns:
+        The design: widths, parallelism, memories.
+
+    Raises:
+        SpikePackError: The network has no hardware, a register would overflow, or ``out`` cannot be written.
+    """
+    if not isinstance(network, Network):
+        network = exchange.load(network)
+    design = plan(network, options, top)
+    with replacing_folder(out) as folder:
+        write(design, folder)
+    return design
+
+
+def write(design: Design, folder: Path) -> None:
+    """Write all files of a design into an existing folder."""
+    sources = rtl_sources()
+    texts = {**sources, f"{design.top}.sv": top_text(design), **memory_files(design.populations.values())}
+    texts[MANIFEST] = json.dumps(_manifest(design, sorted(sources)), indent=2) + "\n"
+    for name, text in texts.items():
+        (folder / name).write_text(text, "utf-8")
+
+
+def _manifest(design: Design, sources: list[str]) -> dict[str, Any]:
+    return {
+        "top": design.top,
+        "sources": [*sources, f"{design.top}.sv"],
+        "time_steps": design.network.time_steps,
+        "inputs": {
+            op.name: {
+                "port": design.port("s", op.name),
+                "codes_per_beat": design.streams[op.name].fire,
+                "code_bits": design.streams[op.name].code_bits,
+                "beats_per_sample": design.streams[op.name].beats,
+            }
+            for op in design.network.inputs
+        },
+        "outputs": {
+            op.name: {
+                "port": design.port("m", op.name),
+                "membranes_per_beat": design.populations[op.name].fire,
+                "membrane_bits": design.populations[op.name].state_bits,
+                "beats_per_sample": design.populations[op.name].beats,
+            }
+            for op in design.network.readouts
+        },
+        "populations": design.summary(),
+    }
+
+
+@contextmanager
+def replacing_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder beside ``out``; it takes the place of ``out`` when the block succeeds.
+
+    Raises:
+        OutputError: ``out`` is no folder of ours, or its parent cannot be written.
+    """
+    target = Path(out)
+    if target.exists() and not _ours(target):
+        raise OutputError(
+            f"{target}: must be a new folder or one written before, got something else; choose another."
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name[:32]}.", suffix=".part", dir=target.parent))
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{target}: the folder must be writable, got {error}; choose another.") from None
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if target.exists():
+            shutil.rmtree(target)
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _ours(target: Path) -> bool:
+    return target.is_dir() and ((target / MANIFEST).is_file() or not any(target.iterdir()))
