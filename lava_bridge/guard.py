@@ -53,7 +53,7 @@ def guarded_children() -> Iterator[None]:
     """
     if _LIBC is None:
         raise EnvironmentMissingError(
-            f"engine 'loihi': needs Linux to end its processes reliably, got {sys.platform}; "
+            f"engines 'loihi' and 'async': need Linux to end their processes reliably, got {sys.platform}; "
             "use engine 'inline'."
         )
     if not _State.hooks_set:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 
 from spikejelly_pack.spec import exchange
 from spikejelly_pack.spec.bits import code_dtype
-from spikejelly_pack.spec.errors import ParameterError, ShapeError
+from spikejelly_pack.spec.errors import ParameterError, ShapeError, SpikePackError
 from spikejelly_pack.spec.execute import as_inputs, encode, outputs
 from spikejelly_pack.spec.graph import Network, Readout
 from spikejelly_pack.spec.graph.base import Array
@@ -27,6 +28,7 @@ from .spikes import check_spikes
 
 __all__ = ["has_lava", "simulate"]
 
+_logger = logging.getLogger(__name__)
 Report = Callable[[int, int], None]
 Recorded = tuple[dict[str, Array], dict[str, Array], dict[str, Any]]
 FACTS = ("seconds", "steps", "processes", "lava")
@@ -179,16 +181,15 @@ def _progress(progress: bool | Report, samples: int) -> Iterator[Report]:
 def _run_here(request: _Request, report: Report) -> Recorded:
     from .job import run_job
 
-    outcome = run_job(
-        request.network,
-        request.codes,
-        request.record,
-        request.engine,
-        request.spikes,
-        time.monotonic() + request.timeout,
-        request.folder,
-        report,
-    )
+    deadline = time.monotonic() + request.timeout
+    kind = request.engine, request.spikes
+    try:
+        outcome = run_job(
+            request.network, request.codes, request.record, *kind, deadline, request.folder, report
+        )
+    except SpikePackError as error:
+        _logger.info("%s\n%s", error, getattr(error, "log", ""))
+        raise
     facts = {name: getattr(outcome, name) for name in FACTS}
     return outcome.codes, outcome.membranes, {**facts, "python": sys.executable}
 

@@ -7,6 +7,7 @@ shared memory, an order of magnitude faster on small networks. Feed-forward netw
 from __future__ import annotations
 
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ from lava.magma.core.process.ports.ports import create_port_id
 
 from spikejelly_pack.spec.errors import RunError, SpikePackError
 
+from ..alarm import alarm
 from ..build import Assembly
 from .configuration import compile_assembly
 
@@ -90,10 +92,12 @@ def _step(models: list[tuple[str, Any]]) -> None:
         model.time_step += 1
         try:
             model.run_spk()
-        except SpikePackError:
-            raise
         except Exception as error:
-            raise RunError(f"Lava process {name!r} raised {type(error).__name__}: {error}.") from error
+            failure: Exception = error
+            if not isinstance(error, SpikePackError):
+                failure = RunError(f"Lava process {name!r} raised {type(error).__name__}: {error}.")
+            failure.log = traceback.format_exc()  # type: ignore[attr-defined]
+            raise failure from error
 
 
 def run(assembly: Assembly, deadline: float, report: Report) -> float:
@@ -111,17 +115,23 @@ def run(assembly: Assembly, deadline: float, report: Report) -> float:
         RunError: A model raised or the deadline passed.
         BoundError: A membrane left its declared width.
     """
-    models = _build_models(assembly)
-    start = time.perf_counter()
-    for step in range(assembly.steps):
-        _step(models)
-        if step % assembly.window == 0:
-            report(*assembly.progress)
-        if time.monotonic() > deadline:
-            done, samples = assembly.progress
-            raise RunError(
-                f"Lava run: passed its deadline with {done} of {samples} samples done; "
-                "give it more time or fewer samples."
-            )
+
+    def late() -> RunError:
+        done, samples = assembly.progress
+        return RunError(
+            f"Lava run: passed its deadline with {done} of {samples} samples done; "
+            "give it more time or fewer samples."
+        )
+
+    with alarm(deadline, late):  # a model may hang
+        models = _build_models(assembly)
+        start = time.perf_counter()
+        for step in range(assembly.steps):
+            _step(models)
+            if step % assembly.window == 0:
+                report(*assembly.progress)
+            if time.monotonic() > deadline:
+                raise late()
+        seconds = time.perf_counter() - start
     report(*assembly.progress)
-    return time.perf_counter() - start
+    return seconds

@@ -7,13 +7,17 @@ no process and no shared memory is left.
 
 from __future__ import annotations
 
+import math
+import mmap
 import multiprocessing
+import os
 import pickle
 import queue
 import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from lava.magma.core.process.message_interface_enum import ActorType
 from lava.magma.core.run_conditions import RunSteps
 from lava.magma.runtime.runtime import Runtime
@@ -22,11 +26,13 @@ from spikejelly_pack.spec.errors import RunError, SpikePackError
 
 from ..build import Assembly
 from ..guard import guarded_children
+from .configuration import CHANNEL_SIZE
 
-__all__ = ["run_watched"]
+__all__ = ["check_shared_memory", "run_watched"]
 
 POLL_SECONDS = 0.005
 REPORT_SECONDS = 0.2
+SHARED_MEMORY = "/dev/shm"
 # How long to wait for the traceback of a child that is known to have failed.
 TRACEBACK_SECONDS = 1.0
 _UNREADABLE = (EOFError, OSError, TypeError, AttributeError, ImportError, pickle.UnpicklingError)
@@ -157,6 +163,29 @@ def _release(memory: Any) -> None:
                 continue
 
 
+def check_shared_memory(executable: Any, slots: int) -> None:
+    """Raise if the messages of all channels do not fit ``/dev/shm``: a child would die of it in mid-run.
+
+    Args:
+        executable: Compiled network.
+        slots: Messages a channel holds.
+
+    Raises:
+        RunError: They do not fit.
+    """
+    ports = [channel.src_port_initializer for channel in executable.channel_builders]
+    sizes = [slots * math.prod(port.shape) * np.dtype(port.d_type).itemsize for port in ports]
+    pages = sum(-(-size // mmap.PAGESIZE) for size in sizes) + len(executable.sync_channel_builders)
+    needed = pages * mmap.PAGESIZE
+    state = os.statvfs(SHARED_MEMORY)
+    free = state.f_bavail * state.f_frsize
+    if needed > free:
+        raise RunError(
+            f"Lava run: {SHARED_MEMORY} must hold {needed / 2**20:.1f} MB of messages, got "
+            f"{free / 2**20:.1f} MB free; enlarge it (docker run --shm-size) or use engine 'inline'."
+        )
+
+
 def run_watched(assembly: Assembly, executable: Callable[[], Any], deadline: float, report: Report) -> float:
     """Execute all time steps of an assembly in Lava's runtime.
 
@@ -177,12 +206,19 @@ def run_watched(assembly: Assembly, executable: Callable[[], Any], deadline: flo
     with guarded_children():
         compiled = executable()
         names = [process.name for process in compiled.proc_builders]
+        check_shared_memory(compiled, CHANNEL_SIZE)
         runtime = _WatchedRuntime(compiled, names, deadline)
         try:
             runtime.initialize()
             start = time.perf_counter()
             runtime.execute(assembly.steps, progress)
             seconds = time.perf_counter() - start
+        except OSError as error:
+            raise RunError(
+                f"Lava run: {len(names)} Processes need more descriptors, processes or memory than the "
+                f"system grants, got {error.strerror or error}; raise its limits (ulimit -n, -u) or use "
+                "engine 'inline'."
+            ) from error
         finally:
             runtime.destroy()
     report(*assembly.progress)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -84,6 +84,29 @@ def small_net(time_steps: int = 4, seed: int = 3, state_bits: int = 32) -> g.Net
     return g.Network(ops, time_steps)
 
 
+def wide_net(side: int) -> g.Network:
+    """Return an image of one channel through one neuron per pixel: large messages, few operations."""
+    ops = [
+        g.Input(name="x", inputs=(), threshold=np.ones(1, np.float32), shape=(1, side, side), time_steps=2),
+        g.Scale(name="a", inputs=("x",), weight_bits=8, multiplier=np.array([3], np.int32)),
+        g.Neuron(
+            name="n",
+            inputs=("a",),
+            threshold=np.array([2], np.int32),
+            bias=np.zeros(1, np.int32),
+            time_steps=2,
+        ),
+        g.Scale(name="b", inputs=("n",), weight_bits=8, multiplier=np.array([3], np.int32)),
+        g.Readout(name="out", inputs=("b",), scale=np.ones(1), bias=np.zeros(1, np.int32)),
+    ]
+    return g.Network(ops, 2)
+
+
+@pytest.fixture(scope="session")
+def make_wide_net() -> Callable[[int], g.Network]:
+    return wide_net
+
+
 @pytest.fixture(scope="session")
 def make_small_net() -> Callable[..., g.Network]:
     return small_net
@@ -119,12 +142,12 @@ class Watch:
         self.segments: set[str] = set()
         self.started: list[subprocess.Popen[str]] = []
 
-    def start(self, script: str, *arguments: object) -> subprocess.Popen[str]:
-        """Start a marked Python script in a session of its own."""
+    def start(self, script: str, *arguments: object, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:
+        """Start a marked Python script in a session of its own, perhaps through another command."""
         name, _, value = self.mark.partition("=")
         environment = {**os.environ, name: value, "TMPDIR": str(self.temporary)}
         process = subprocess.Popen(
-            [sys.executable, "-c", script, *map(str, arguments)],
+            [*prefix, sys.executable, "-c", script, *map(str, arguments)],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -171,6 +194,15 @@ class Watch:
                 break
             time.sleep(0.02)
         raise AssertionError(f"the run never started: {self.started[-1].communicate(timeout=5)[0]}")
+
+    def wait_for_file(self, pattern: str, seconds: float = 60.0) -> None:
+        """Return when a marked process has made such a file, and a little later."""
+        give_up = time.monotonic() + seconds
+        while not list(self.temporary.rglob(pattern)):
+            assert time.monotonic() < give_up
+            assert not self.started or self.started[-1].poll() is None
+            time.sleep(0.02)
+        time.sleep(0.3)  # in the midst of the run
 
     def assert_nothing_left(self, seconds: float = 20.0, files: bool = True) -> None:
         """Fail unless all marked processes, their shared memory and their files are gone in time."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ import pytest
 from lava.magma.runtime.message_infrastructure.shared_memory_manager import SharedMemoryManager
 
 import lava_bridge
+from lava_bridge.alarm import alarm
 from lava_bridge.processes.neuron_models import PySpikePackFixed
 from spikejelly_pack.spec import exchange
 from spikejelly_pack.spec.errors import BoundError, EnvironmentMissingError, RunError, SpikePackError
@@ -102,34 +105,23 @@ def run(make_small_net: Any, timeout: float = 30.0, engine: str = "loihi") -> An
     return lava_bridge.simulate(network, x, codes=True, engine=engine, timeout=timeout, progress=False)
 
 
+RUNTIME = ("loihi", "async")
+DIVISION = r"Lava process 'n1' raised ZeroDivisionError: planted fault\.$"
 FAULTS = [
-    (
-        "raises",
-        in_step_9(raise_error),
-        RunError,
-        r"Lava process 'n1' raised ZeroDivisionError: planted fault\.$",
-    ),
-    (
-        "raises-after-sending",
-        in_step_9(raise_error, after_sending=True),
-        RunError,
-        r"Lava process 'n1' raised ZeroDivisionError: planted fault\.$",
-    ),
+    ("raises", in_step_9(raise_error), RunError, DIVISION),
+    ("raises-after-sending", in_step_9(raise_error, after_sending=True), RunError, DIVISION),
     ("raises-ours", in_step_9(raise_bound), BoundError, r"^neuron 'n1': planted bound\.$"),
-    (
-        "raises-unreadable",
-        in_step_9(raise_stubborn),
-        RunError,
-        r"Lava process 'n1' raised .*cannot be transferred",
-    ),
+    ("unreadable", in_step_9(raise_stubborn), RunError, r"Lava process 'n1' raised .*cannot be transferred"),
     ("wrong-shape", in_step_9(send_wrong_shape), RunError, r"Lava process 'n1' raised AssertionError"),
     ("exits", in_step_9(leave), RunError, r"the process of 'n1' \(exit code 7\) ended without a word"),
     ("killed", in_step_9(be_killed), RunError, r"the process of 'n1' \(exit code -9\) ended without a word"),
 ]
 
 
+@pytest.mark.parametrize("engine", RUNTIME)
 @pytest.mark.parametrize(("fault", "error", "text"), [f[1:] for f in FAULTS], ids=[f[0] for f in FAULTS])
 def test_failing_model(
+    engine: str,
     fault: Any,
     error: type[SpikePackError],
     text: str,
@@ -140,31 +132,103 @@ def test_failing_model(
     monkeypatch.setattr(PySpikePackFixed, "run_spk", fault)
     began = time.monotonic()
     with pytest.raises(error, match=text):
-        run(make_small_net)
+        run(make_small_net, engine=engine)
     assert time.monotonic() - began < 15
     assert segments
 
 
-def test_log_holds_the_traceback_of_the_child(make_small_net: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("fault", "error", "text"),
+    [
+        (raise_error, RunError, DIVISION),
+        (raise_bound, BoundError, r"^neuron 'n1': planted bound\.$"),
+        (raise_stubborn, RunError, r"Lava process 'n1' raised Stubborn: plantedfault\.$"),
+        (send_wrong_shape, RunError, r"Lava process 'n1' raised ValueError: a message of shape \(2, 2\) was"),
+        (sleep, RunError, r"passed its deadline with \d+ of 40 samples done; give it more time"),
+        (spin, RunError, r"passed its deadline with \d+ of 40 samples done; give it more time"),
+    ],
+)
+def test_failing_model_in_one_process(
+    fault: Any,
+    error: type[SpikePackError],
+    text: str,
+    make_small_net: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(PySpikePackFixed, "run_spk", in_step_9(fault))
+    began = time.monotonic()
+    with pytest.raises(error, match=text):
+        run(make_small_net, engine="inline", timeout=1.5 if fault in (sleep, spin) else 30.0)
+    assert time.monotonic() - began < 5
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_alarm_strikes_again_where_its_error_was_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finalizer or a broad handler of Lava's compiler may be what runs when the deadline passes."""
+    monkeypatch.setattr("lava_bridge.alarm.AGAIN_SECONDS", 0.05)
+    swallowed = []
+
+    def swallow_twice() -> None:
+        for _ in range(2):
+            try:
+                spin(None)
+            except RunError as error:
+                swallowed.append(error)
+        spin(None)
+
+    with pytest.raises(RunError, match="late"), alarm(time.monotonic() + 0.05, lambda: RunError("late")):
+        swallow_twice()
+    assert len(swallowed) == 2
+
+
+def test_one_process_keeps_its_deadline_where_the_alarm_is_not_its_own(
+    make_small_net: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another thread, or beside a program that uses the alarm: looked at after every time step."""
+    monkeypatch.setattr(PySpikePackFixed, "run_spk", in_step_9(lambda _model: time.sleep(0.6)))
+    failures = []
+
+    def simulate() -> None:
+        with pytest.raises(RunError, match=r"passed its deadline with \d+ of 40 samples done"):
+            run(make_small_net, engine="inline", timeout=0.5)
+        failures.append("seen")
+
+    thread = threading.Thread(target=simulate)
+    thread.start()
+    thread.join()
+    monkeypatch.setattr(signal, "getsignal", lambda _number: lambda *_: None)
+    simulate()
+    assert failures == ["seen"] * 2
+
+
+@pytest.mark.parametrize("engine", ["loihi", "async", "inline"])
+def test_log_holds_the_traceback_of_the_child(
+    engine: str, make_small_net: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "lava_bridge")
     monkeypatch.setattr(PySpikePackFixed, "run_spk", in_step_9(raise_error))
     with pytest.raises(RunError) as caught:
-        run(make_small_net)
+        run(make_small_net, engine=engine)
     assert "Traceback" in caught.value.log  # type: ignore[attr-defined]
     assert "in raise_error" in caught.value.log  # type: ignore[attr-defined]
+    assert "in raise_error" in caplog.text
 
 
+@pytest.mark.parametrize("engine", RUNTIME)
 @pytest.mark.parametrize("action", [sleep, spin])
 def test_hanging_model_ends_at_the_deadline(
-    action: Any, make_small_net: Any, segments: list[str], monkeypatch: pytest.MonkeyPatch
+    engine: str, action: Any, make_small_net: Any, segments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PySpikePackFixed, "run_spk", in_step_9(action))
     began = time.monotonic()
     with pytest.raises(RunError, match="passed its deadline while executing time steps; give it more time"):
-        run(make_small_net, timeout=2.0)
+        run(make_small_net, timeout=2.0, engine=engine)
     assert 1.5 < time.monotonic() - began < 10
     assert segments
 
 
+@pytest.mark.parametrize("engine", RUNTIME)
 @pytest.mark.parametrize(
     ("action", "text"),
     [
@@ -174,47 +238,116 @@ def test_hanging_model_ends_at_the_deadline(
     ],
 )
 def test_model_that_fails_while_it_is_built(
-    action: Any, text: str, make_small_net: Any, segments: list[str], monkeypatch: pytest.MonkeyPatch
+    engine: str,
+    action: Any,
+    text: str,
+    make_small_net: Any,
+    segments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(PySpikePackFixed, "__init__", lambda self, _params: action(self))
     with pytest.raises(RunError, match=text):
-        run(make_small_net, timeout=3.0)
+        run(make_small_net, timeout=3.0, engine=engine)
     assert segments
 
 
+@pytest.mark.parametrize("engine", RUNTIME)
 def test_a_good_run_follows_a_failed_one(
-    make_small_net: Any, segments: list[str], monkeypatch: pytest.MonkeyPatch
+    engine: str, make_small_net: Any, segments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = run(make_small_net, engine="inline").membranes["out"]
     with monkeypatch.context() as patch:
         patch.setattr(PySpikePackFixed, "run_spk", in_step_9(raise_error))
         with pytest.raises(RunError):
-            run(make_small_net)
-    assert np.array_equal(run(make_small_net).membranes["out"], expected)
+            run(make_small_net, engine=engine)
+    assert np.array_equal(run(make_small_net, engine=engine).membranes["out"], expected)
 
 
-def test_low_limit_of_file_descriptors(make_small_net: Any, segments: list[str]) -> None:
+@pytest.mark.parametrize("engine", RUNTIME)
+def test_low_limit_of_file_descriptors(engine: str, make_small_net: Any, segments: list[str]) -> None:
     """Lava hangs silently when descriptors run out; the limit is raised for the run and put back."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     low = len(os.listdir("/proc/self/fd")) + 16
     resource.setrlimit(resource.RLIMIT_NOFILE, (low, hard))
     try:
-        result = run(make_small_net)
+        result = run(make_small_net, engine=engine)
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (low, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert result.samples == SAMPLES
 
 
-def test_inline_engine_reports_errors_and_its_deadline(
-    make_small_net: Any, monkeypatch: pytest.MonkeyPatch
+LIMITED = """
+import resource, sys, lava_bridge
+from spikejelly_pack.spec import exchange
+from spikejelly_pack.spec.errors import SpikePackError
+network = exchange.load(sys.argv[1])
+x = exchange.golden_samples(network, sys.argv[1])["x"]
+if len(sys.argv) > 3:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[3]), int(sys.argv[3])))
+try:
+    lava_bridge.simulate(network, x, codes=True, engine=sys.argv[2], progress=False, timeout=30)
+    print("fine")
+except SpikePackError as error:
+    print("refused:", error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("engine", "limit", "text"),
+    [
+        (
+            "loihi",
+            44,
+            "refused: Lava run: 5 Processes need more descriptors, processes or memory than",
+        ),
+        (
+            "async",
+            60,
+            "refused: Lava run: 5 Processes need more descriptors, processes or memory than",
+        ),
+        ("inline", 24, "fine"),
+    ],
+)
+def test_hard_limit_of_file_descriptors(
+    engine: str, limit: int, text: str, make_small_net: Any, watch: Any, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(PySpikePackFixed, "run_spk", in_step_9(raise_error))
-    with pytest.raises(RunError, match=r"Lava process 'n1' raised ZeroDivisionError: planted fault\.$"):
-        run(make_small_net, engine="inline")
-    monkeypatch.setattr(PySpikePackFixed, "run_spk", in_step_9(lambda _model: time.sleep(0.6)))
-    with pytest.raises(RunError, match=r"passed its deadline with \d+ of 40 samples done"):
-        run(make_small_net, engine="inline", timeout=0.5)
+    path = tmp_path / "net.spk"
+    exchange.save(make_small_net(), path, {"x": [[1, 2, 3, 4, 5, 6]]})
+    said = watch.start(LIMITED, path, engine, limit).communicate(timeout=30)[0]
+    assert text in said, said
+    assert "Traceback" not in said
+    watch.assert_nothing_left()
+
+
+@pytest.fixture(scope="module")
+def little_shared_memory() -> list[str]:
+    """Return the start of a command that runs in 64 MB of /dev/shm, as in a container."""
+    inside = 'mount -t tmpfs -o size=64m tmpfs /dev/shm && exec "$@"'
+    for command in (["unshare", "-m"], ["unshare", "-rm"]):
+        start = [*command, "sh", "-c", inside, "sh"]
+        try:
+            if subprocess.run([*start, "true"], capture_output=True, timeout=10, check=False).returncode == 0:
+                return start
+        except OSError:
+            break
+    pytest.skip("this system lets nobody mount a small /dev/shm of their own (unshare -m)")
+
+
+@pytest.mark.parametrize("engine", RUNTIME)
+def test_little_shared_memory(
+    engine: str, little_shared_memory: list[str], watch: Any, make_wide_net: Any, tmp_path: Path
+) -> None:
+    """Containers have 64 MB: Lava's default of 64 slots would die of a bus error where 4 fit."""
+    for side, text in (
+        (260, "fine"),
+        (1100, r"refused: Lava run: /dev/shm must hold 7\d\.\d MB of messages, got 6"),
+    ):
+        path = tmp_path / f"{side}.spk"
+        exchange.save(make_wide_net(side), path, {"x": np.ones((2, 1, side, side), np.uint8)})
+        said = watch.start(LIMITED, path, engine, prefix=little_shared_memory).communicate(timeout=60)[0]
+        assert re.match(text, said), said
+        watch.assert_nothing_left()
 
 
 def test_start_method_of_the_host_program(make_small_net: Any, tmp_path: Path) -> None:
@@ -240,18 +373,29 @@ def test_start_method_of_the_host_program(make_small_net: Any, tmp_path: Path) -
 SCRIPT = """
 import signal, sys, numpy, lava_bridge
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
-lava_bridge.simulate(sys.argv[1], numpy.zeros((20000, 6)), engine="loihi", progress=False)
+lava_bridge.simulate(sys.argv[1], numpy.zeros((20000, 6)), engine=sys.argv[2], progress=False)
 """
 
 
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "SIGINT", "SIGINT to the group"])
+@pytest.mark.parametrize(
+    ("engine", "how"),
+    [
+        *((engine, how) for engine in RUNTIME for how in ("SIGKILL", "SIGTERM", "SIGINT to the group")),
+        ("loihi", "SIGINT"),
+        ("inline", "SIGTERM"),
+        ("inline", "SIGINT to the group"),
+    ],
+)
 def test_killed_host_program_leaves_nothing(
-    how: str, make_small_net: Any, watch: Any, tmp_path: Path
+    engine: str, how: str, make_small_net: Any, watch: Any, tmp_path: Path
 ) -> None:
     path = tmp_path / "net.spk"
     exchange.save(make_small_net(), path)
-    host = watch.start(SCRIPT, path)
-    watch.wait_for_run(processes=7)
+    host = watch.start(SCRIPT, path, engine)
+    if engine == "inline":
+        watch.wait_for_file("record-*.rows")
+    else:
+        watch.wait_for_run(processes=7)
     if how.endswith("group"):
         os.killpg(host.pid, signal.SIGINT)
     else:
