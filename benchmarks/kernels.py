@@ -15,7 +15,7 @@ import torch
 from spikingjelly.activation_based import functional as sj
 from spikingjelly.activation_based import neuron as sj_neuron
 
-from benchmarks import integer, network
+from benchmarks import integer, kernel_products, network
 from cupy_kernels import CupyBackend, KernelEnvironmentError, Queue, launcher
 from spikejelly_pack import functional
 from spikejelly_pack.spec.errors import EnvironmentMissingError, ParameterError, RunError
@@ -24,9 +24,12 @@ from spikejelly_pack.spec.parameters import NeuronParameters
 __all__ = ["FAST", "TARGETS", "run", "table"]
 
 # A smoke test, no measurement.
-FAST = {"elements": 2**16, "rounds": 2, "time_steps": (4,), "batch": 2}
+FAST = {"elements": 2**16, "rounds": 2, "time_steps": (4,), "batch": 2, "size": 256}
 # What the kernels are to reach on an H200: share of the card's copy bandwidth, and LIF's time over theirs.
-TARGETS = {"bandwidth": 0.85, "forward": {4: 10.0, 8: 20.0}, "backward": {4: 4.0, 8: 8.0}}
+TARGETS = {
+    "bandwidth": 0.85, "forward": {4: 10.0, 8: 20.0}, "backward": {4: 4.0, 8: 8.0},
+    "network": {"lif": 8.0, "ann": 1.0},
+}  # fmt: skip
 
 
 def run(
@@ -34,6 +37,7 @@ def run(
     time_steps: tuple[int, ...] = (4, 8),
     rounds: int = 20,
     batch: int = 128,
+    size: int = 8192,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -43,14 +47,17 @@ def run(
         elements: Neurons of the layer, float32.
         time_steps: T of the packed node and sequence lengths of the LIF node.
         rounds: Timed rounds; each runs every contender once.
-        batch: Images per step of the whole networks (``bench network``, ``bench integer``) on the card.
+        batch: Images per step of the convolutions and of the whole networks (``bench network``, ``bench
+            integer``) on the card.
+        size: Rows, columns and depth of the dense product, a multiple of 16.
         seed: Seed of the inputs.
         progress: Called with one line per stage.
 
     Returns:
         The card, its copy bandwidth (bytes read and written per second) and, per T, seconds of each
-        contender, the bandwidth of packed fire and the ratios that :data:`TARGETS` names; whole networks,
-        with the route of every integer product and why it was chosen. JSON-ready.
+        contender, the bandwidth of packed fire and the ratios that :data:`TARGETS` names; integer products
+        beside cuBLASLt and bf16 spikes, convolutions fused and not; whole networks, with the route of every
+        integer product and why it was chosen. JSON-ready.
 
     Raises:
         ParameterError: A size is not positive.
@@ -74,6 +81,13 @@ def run(
         say(f"T = {steps}: timing")
         report["T"][steps] = _times(queue, u, steps, rounds)
     report["copy_bytes_per_second"] = max(entry["copy_bytes_per_second"] for entry in report["T"].values())
+    small = {"rounds": rounds, "seed": seed}
+    say("integer products: comparing and timing")
+    report["products"] = {
+        t: kernel_products.products(device, t, _seconds, size=size, **small) for t in time_steps
+    }
+    say("fused convolutions: comparing and timing")
+    report["fused"] = kernel_products.fused(device, max(time_steps), _seconds, batch=batch, **small)
     report["network"] = network.run(time_steps=time_steps, batch=batch, device=str(device), progress=say)
     report["integer"] = integer.run(time_steps=time_steps, batch=batch, device=str(device), progress=say)
     report["targets"] = _targets(report)
@@ -178,7 +192,20 @@ def _targets(report: dict[str, Any]) -> dict[str, dict[str, float | bool]]:
         got = {"bandwidth": share, "forward": entry["forward"], "backward": entry["backward"]}
         for name, goal in wanted.items():
             found[f"{name} T={steps}"] = {"wanted": goal, "median": got[name], "met": got[name] >= goal}
-    return found
+    return found | kernel_products.targets(report) | _network_targets(report["network"])
+
+
+def _network_targets(found: dict[str, Any]) -> dict[str, dict[str, float | bool]]:
+    """Inference of the whole network, beside LIF's and the float ANN's."""
+    ratios = {int(steps): entry for steps, entry in found["ratios"].items()}.get(8)
+    if ratios is None:
+        return {}
+    goals, ann = TARGETS["network"], ratios["inference_packed_over_ann"]["median"]
+    seen = {
+        "network, LIF over packed T=8": (goals["lif"], ratios["inference_lif_over_packed"]["median"]),
+        "network, ANN over packed T=8": (goals["ann"], 1 / ann),
+    }
+    return {name: {"wanted": w, "median": got, "met": got >= w} for name, (w, got) in seen.items()}
 
 
 def table(report: dict[str, Any]) -> str:
@@ -193,5 +220,6 @@ def table(report: dict[str, Any]) -> str:
     for name, entry in report["targets"].items():
         met = "yes" if entry["met"] else "no"
         lines.append(f"| {name} | {entry['wanted']:.2f} | {entry['median']:.2f} | {met} |")
+    lines += ["", kernel_products.table(report)]
     lines += ["", network.table(report["network"]), "", integer.table(report["integer"])]
     return "\n".join(lines)

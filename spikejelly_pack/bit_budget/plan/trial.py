@@ -78,6 +78,7 @@ class Trial:
         self.net = copy.deepcopy(bank[max(steps)]).eval()
         self._scales = _skips(self.net, structure)
         self._quantizers: dict[tuple[str, int, int], WeightQuantizer] = {}
+        self._owners: dict[tuple[str, int], int] = {}
         self._steps: list[int | None] = [None] * len(structure.groups)
         self._layers: list[Any] = [None] * len(structure.layers)
 
@@ -98,11 +99,20 @@ class Trial:
                 self._set_layer(place.path, *wanted)
         return self.net
 
+    def _alike(self, path: str, steps: int) -> int:
+        """The least T whose network has the same weight there: finding its best scale is much of the work."""
+        if (path, steps) not in self._owners:
+            weight: Any = self.bank[steps].get_submodule(path).weight
+            others = (self.bank[t].get_submodule(path).weight for t in self.steps)
+            same = (torch.equal(weight, other) for other in others)  # type: ignore[arg-type]
+            self._owners[path, steps] = next(t for t, equal in zip(self.steps, same, strict=True) if equal)
+        return self._owners[path, steps]
+
     @torch.no_grad()
     def _set_layer(self, path: str, steps: int, bits: int) -> None:
         own: Any = self.net.get_submodule(path)
         source: Any = self.bank[steps].get_submodule(path)
-        key = path, steps, bits
+        key = path, self._alike(path, steps), bits
         if key not in self._quantizers:
             axis = int(isinstance(source, TRANSPOSED))
             self._quantizers[key] = quantizer_class(bits)(bits, source.weight, axis=axis)
