@@ -24,6 +24,7 @@ TORCH_SIDE = ("torch", "spikingjelly")
 ROOMS: dict[str, tuple[str, ...]] = {
     "spec": (),
     "house": (),
+    "documents": (*TORCH_SIDE, "nir"),
     "functional": TORCH_SIDE,
     "neuron": TORCH_SIDE,
     "layer": TORCH_SIDE,
