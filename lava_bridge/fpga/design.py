@@ -14,7 +14,7 @@ from spikejelly_pack.spec.graph.base import Array
 from .options import Options
 from .resolve import Grid, Link
 
-__all__ = ["Design", "Population", "Projection", "Stream", "bits_for", "signed_bits"]
+__all__ = ["Design", "Pool", "Population", "Projection", "Stream", "bits_for", "signed_bits"]
 
 
 def bits_for(count: int) -> int:
@@ -95,6 +95,33 @@ class Projection:
 
 
 @dataclass(frozen=True, eq=False)
+class Pool:
+    """Maximum pooling or upsampling of one source.
+
+    Attributes:
+        op: Name of the operation.
+        stream: What it emits.
+        source: What it reads.
+        parameters: Values of the parameters of ``sp_pool``.
+        row_table, col_table: As in :class:`Projection`; there are no weights.
+        table_bits: As in :class:`Projection`.
+    """
+
+    op: str
+    stream: Stream
+    source: str
+    parameters: Mapping[str, int]
+    row_table: Array
+    col_table: Array
+    table_bits: tuple[int, int, int]
+
+    @property
+    def depth(self) -> int:
+        """Words of its memory, which are the beats of its output."""
+        return self.stream.beats
+
+
+@dataclass(frozen=True, eq=False)
 class Population:
     """Neurons or readouts with their projections.
 
@@ -161,6 +188,7 @@ class Design:
         top: Name of the top module.
         streams: Streams of codes by the name of their source.
         populations: By name, in order of the network.
+        pools: Maximum pooling and upsampling by the name of their stream.
     """
 
     network: Network
@@ -168,12 +196,13 @@ class Design:
     top: str
     streams: Mapping[str, Stream]
     populations: Mapping[str, Population]
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    pools: Mapping[str, Pool] = field(default_factory=dict)
 
-    def readers(self, source: str) -> list[Projection]:
-        """Projections that read a stream."""
+    def readers(self, source: str) -> list[str]:
+        """Idents of the projections and pools that read a stream."""
         everyone = (p for population in self.populations.values() for p in population.projections)
-        return [projection for projection in everyone if projection.link.source == source]
+        found = [projection.ident for projection in everyone if projection.link.source == source]
+        return found + [f"{p.stream.ident}_in" for p in self.pools.values() if p.source == source]
 
     def port(self, side: str, name: str) -> str:
         """Prefix of an AXI4-Stream port: ``side`` is ``s`` of an input or ``m`` of a readout."""

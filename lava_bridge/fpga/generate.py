@@ -65,7 +65,8 @@ def build(
 def write(design: Design, folder: Path) -> None:
     """Write all files of a design into an existing folder."""
     sources = rtl_sources()
-    texts = {**sources, f"{design.top}.sv": top_text(design), **memory_files(design.populations.values())}
+    memories = memory_files(design.populations.values(), design.pools.values())
+    texts = {**sources, f"{design.top}.sv": top_text(design), **memories}
     texts[MANIFEST] = json.dumps(_manifest(design, sorted(sources)), indent=2) + "\n"
     for name, text in texts.items():
         (folder / name).write_text(text, "utf-8")

@@ -8,7 +8,7 @@ import numpy as np
 
 from spikejelly_pack.spec.graph.base import Array
 
-from .design import Population, Projection
+from .design import Pool, Population, Projection
 
 __all__ = ["hex_lines", "memory_files"]
 
@@ -48,9 +48,12 @@ def _parameters(population: Population) -> str:
     return hex_lines(np.reshape(backwards, (len(backwards), -1)).tolist(), widths)
 
 
-def memory_files(populations: Iterable[Population]) -> dict[str, str]:
+def memory_files(populations: Iterable[Population], pools: Iterable[Pool]) -> dict[str, str]:
     """Every memory file of a design: name to text."""
     files: dict[str, str] = {}
+    for pool in pools:
+        for what, table in (("rows", pool.row_table), ("cols", pool.col_table)):
+            files[f"{pool.stream.ident}_{what}.mem"] = _table(table, pool.table_bits)
     for population in populations:
         files[f"{population.ident}_fire.mem"] = _parameters(population)
         for projection in population.projections:

@@ -12,10 +12,11 @@ from spikejelly_pack.spec.bounds import accumulator_widths, check_bounds
 from spikejelly_pack.spec.graph import Input, Network, Neuron, Readout
 from spikejelly_pack.spec.graph.base import Array
 
-from .design import Design, Population, Stream
+from .design import Design, Pool, Population, Stream
 from .options import Options
+from .pooling import pool_of
 from .projection import project
-from .resolve import Links, grid_of, resolve
+from .resolve import POOLS, Links, grid_of, pool_names, resolve, sources_of
 
 __all__ = ["plan"]
 
@@ -41,11 +42,19 @@ def plan(network: Network, options: Options | None = None, top: str = "spikepack
     names = _Names(top)
     streams: dict[str, Stream] = {}
     populations: dict[str, Population] = {}
+    pools: dict[str, Pool] = {}
     stage: dict[str, int] = {}
     for op in network.ops.values():
         if isinstance(op, Input):
             streams[op.name] = _input_stream(op, options, names)
             stage[op.name] = 0
+        elif isinstance(op, POOLS):
+            sources = sources_of(network, op.inputs[0])
+            for name, source in zip(pool_names(op, len(sources)), sources, strict=True):
+                ident = names(name, "_in")
+                pools[name] = pool_of(op, streams[source], network.shapes[op.name], name, ident, 2)
+                streams[name] = pools[name].stream
+                stage[name] = stage[source] + 1
         elif isinstance(op, (Neuron, Readout)):
             grids = {name: stream.grid for name, stream in streams.items()}
             links = resolve(network, op, grids)
@@ -54,7 +63,7 @@ def plan(network: Network, options: Options | None = None, top: str = "spikepack
             populations[op.name] = population
             if isinstance(op, Neuron):
                 streams[op.name] = _stream_of(population)
-    return Design(network, options, top, streams, populations)
+    return Design(network, options, top, streams, populations, pools)
 
 
 class _Names:
@@ -63,13 +72,13 @@ class _Names:
     def __init__(self, top: str) -> None:
         self.taken = {top}
 
-    def __call__(self, name: str) -> str:
+    def __call__(self, name: str, end: str = "") -> str:
         plain = "u_" + re.sub(r"\W+", "_", name).strip("_").lower()
         ident, number = plain, 1
-        while ident in self.taken:
+        while {ident, ident + end} & self.taken:
             number += 1
             ident = f"{plain}_{number}"
-        self.taken.add(ident)
+        self.taken |= {ident, ident + end}
         return ident
 
 
@@ -126,7 +135,7 @@ def _population(
     projections = tuple(
         project(
             link, streams[link.source], links.grid, lanes, chunks,
-            name=names(f"{op.name}_{link.source}")[2:],
+            name="p" + names(f"{op.name}_{link.source}")[1:],
             memory=options.of(op.name, "weight_memory"),
             csd=options.of(op.name, "digits") == "csd",
             buffer=_buffer(streams[link.source], stage[op.name] - 1 - stage[link.source], options),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from spikejelly_pack.spec.graph.base import Array
 from .design import Projection, Stream, bits_for, signed_bits
 from .resolve import Grid, Link
 
-__all__ = ["project"]
+__all__ = ["Layout", "project", "tap_table"]
 
 
 def project(
@@ -46,42 +46,59 @@ def project(
     weights, first, words = _own_lanes(link, lanes) if own_lane else _all_lanes(link, lanes)
     kernel_rows, kernel_columns = link.kernel.shape[-2:]
     loops = 1 if own_lane else words
-    tap_rows, row_step = _axis(stream.grid[1], kernel_rows, grid[1], link, 0)
-    tap_columns, column_step = _axis(stream.grid[2], kernel_columns, grid[2], link, 1)
+    axes = [
+        tap_table(stream.grid[1 + a], link.kernel.shape[a - 2], grid[1 + a],
+                  link.stride[a], link.padding[a], link.dilation[a])
+        for a in (0, 1)
+    ]  # fmt: skip
+    (tap_rows, row_step), (tap_columns, column_step) = axes
     row_table = tap_rows * [1, kernel_columns * loops, grid[2] * chunks] + [0, 0, first]
     col_table = tap_columns * [1, loops, chunks]
     taps = kernel_rows * kernel_columns
-    subs = lanes // stream.fire if own_lane else 1
+    parameters = {
+        "LANE": int(own_lane), "SUBS": lanes // stream.fire if own_lane else 1,
+        "SUB0": (link.channel % lanes) // stream.fire if own_lane else 0,
+        "WSTEP": taps if own_lane else stream.fire * taps * loops, "VSTEP": int(own_lane),
+        "WLANE": 0 if own_lane else taps * loops, "NK": loops,
+        "RW": row_step[0] * kernel_columns * loops, "RV": row_step[1] * grid[2] * chunks,
+        "CW": column_step[0] * loops, "CV": column_step[1] * chunks,
+    }  # fmt: skip
+    layout = Layout(link, own_lane, parameters, weights, row_table, col_table)
+    return _projection(layout, stream, grid, chunks, name, memory, csd, buffer)
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Addresses of one link, before names and widths."""
+
+    link: Link
+    own_lane: bool
+    parameters: dict[str, int]
+    weights: Array
+    row_table: Array
+    col_table: Array
+
+
+def _projection(
+    layout: Layout, stream: Stream, grid: Grid, chunks: int, name: str, memory: str, csd: bool, buffer: int
+) -> Projection:
+    weights = layout.weights
     table_bits = (
-        bits_for(int(max(row_table[:, 0].max(), col_table[:, 0].max())) + 1),
+        bits_for(int(max(layout.row_table[:, 0].max(), layout.col_table[:, 0].max())) + 1),
         bits_for(len(weights)),
         bits_for(chunks * grid[1] * grid[2]),
     )
     parameters = {
         "F": stream.fire, "T": stream.time_steps, "SIGNED": int(stream.signed), "CSD": int(csd),
-        "LANE": int(own_lane), "BEATS": stream.beats_per_position,
-        "COLS": stream.grid[2], "ROWS": stream.grid[1],
-        "SUBS": subs, "SUB0": (link.channel % lanes) // stream.fire if own_lane else 0,
-        "WSTEP": taps if own_lane else stream.fire * taps * loops, "VSTEP": int(own_lane),
-        "WLANE": 0 if own_lane else taps * loops, "NK": loops,
-        "RW": row_step[0] * kernel_columns * loops, "RV": row_step[1] * grid[2] * chunks,
-        "CW": column_step[0] * loops, "CV": column_step[1] * chunks,
+        "BEATS": stream.beats_per_position, "COLS": stream.grid[2], "ROWS": stream.grid[1],
+        **layout.parameters,
         "N_W": table_bits[0], "WA_W": table_bits[1], "VA_W": table_bits[2],
-        "L": lanes, "W_W": signed_bits(weights), "DEPTH": len(weights), "BUFFER": buffer,
+        "L": weights.shape[1], "W_W": signed_bits(weights), "DEPTH": len(weights), "BUFFER": buffer,
     }  # fmt: skip
     return Projection(
-        link,
-        name,
-        parameters,
-        weights,
-        row_table,
-        col_table,
-        parameters["W_W"],
-        table_bits,
-        csd,
-        memory,
-        buffer,
-    )
+        layout.link, name, parameters, weights, layout.row_table, layout.col_table, parameters["W_W"],
+        table_bits, csd, memory, buffer,
+    )  # fmt: skip
 
 
 def _widened(link: Link) -> Link:
@@ -119,21 +136,19 @@ def _span(channel: int, count: int, lanes: int) -> tuple[int, int]:
     return first, -(-(channel + count) // lanes) - first
 
 
-def _axis(size: int, kernel: int, out: int, link: Link, axis: int) -> tuple[Array, tuple[int, int]]:
+def tap_table(
+    size: int, kernel: int, out: int, stride: int, padding: int, dilation: int
+) -> tuple[Array, tuple[int, int]]:
     """Taps along one axis: ``[size, 3]`` of count, first tap, first output; steps of tap and output.
 
     Position p reaches output o by tap i where ``o * stride + i * dilation - padding = p``. Taps that reach
     an output are ``stride / gcd`` apart, their outputs ``dilation / gcd``, backwards.
     """
-    stride, padding, dilation = link.stride[axis], link.padding[axis], link.dilation[axis]
     common = math.gcd(stride, dilation)
     table = np.zeros((size, 3), np.int64)
     for p in range(size):
-        reached = [
-            (i, (p + padding - i * dilation) // stride)
-            for i in range(kernel)
-            if (p + padding - i * dilation) % stride == 0 and 0 <= p + padding - i * dilation < out * stride
-        ]
-        if reached:
-            table[p] = (len(reached), *reached[0])
+        offsets = [p + padding - i * dilation for i in range(kernel)]
+        inside = [(i, x) for i, x in enumerate(offsets) if x % stride == 0 and 0 <= x < out * stride]
+        if inside:
+            table[p] = (len(inside), inside[0][0], inside[0][1] // stride)
     return table, (stride // common, -(dilation // common))

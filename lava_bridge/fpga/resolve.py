@@ -22,16 +22,18 @@ from spikejelly_pack.spec.graph import (
     Dense,
     Flatten,
     Input,
+    MaxPool2d,
     Network,
     Neuron,
     Op,
     Readout,
     Scale,
     Synapse,
+    Upsample2d,
 )  # fmt: skip
 from spikejelly_pack.spec.graph.base import Array
 
-__all__ = ["Grid", "Link", "Links", "grid_of", "is_source", "resolve"]
+__all__ = ["Grid", "Link", "Links", "grid_of", "is_source", "pool_names", "resolve", "sources_of"]
 
 Grid = tuple[int, int, int]
 _MOST_EXPANDED = 1 << 22
@@ -83,18 +85,29 @@ def grid_of(shape: tuple[int, ...]) -> Grid:
     return shape[0], math.prod(shape[1:]), 1
 
 
+# Operations on single channels of spikes, each its own piece of hardware between source and reader.
+POOLS = (MaxPool2d, Upsample2d)
+
+
+def pool_names(op: Op, count: int) -> list[str]:
+    """Names of the streams of a pool, one for each of the ``count`` sources it reads."""
+    return [op.name] if count == 1 else [f"{op.name}/{index}" for index in range(count)]
+
+
 def is_source(op: Op) -> bool:
     """Whether the operation emits a stream of codes of its own."""
     return isinstance(op, (Input, Neuron))
 
 
-def _sources(network: Network, name: str) -> list[str]:
+def sources_of(network: Network, name: str) -> list[str]:
     """Sources whose C-order values, one after the other, are the C-order values of ``name``."""
     op = network.ops[name]
     if is_source(op):
         return [name]
+    if isinstance(op, POOLS):
+        return pool_names(op, len(sources_of(network, op.inputs[0])))
     if isinstance(op, (Concat, Flatten, Delay)):
-        return [source for part in op.inputs for source in _sources(network, part)]
+        return [source for part in op.inputs for source in sources_of(network, part)]
     raise UnsupportedError(f"{op.label}: has no hardware; remove it or run the network in another executor.")
 
 
@@ -160,7 +173,7 @@ def _natural(
 def _dense(network: Network, op: Synapse, channel: int, grids: dict[str, Grid]) -> list[Link] | None:
     assert isinstance(op, Dense)
     links, first = [], 0
-    for source in _sources(network, op.inputs[0]):
+    for source in sources_of(network, op.inputs[0]):
         grid = grids[source]
         size = math.prod(grid)
         kernel = op.weight[:, first : first + size].reshape(-1, *grid)
@@ -175,7 +188,7 @@ def _on_channels(
     """``make(source, first channel, channels)`` for every source, None where a source has other positions."""
     rows, columns = grid_of(network.shapes[op.inputs[0]])[1:]
     links, first = [], 0
-    for source in _sources(network, op.inputs[0]):
+    for source in sources_of(network, op.inputs[0]):
         grid = grids[source]
         if grid[1:] != (rows, columns):
             return None
@@ -244,7 +257,7 @@ def _expanded(network: Network, op: Synapse, first: int, grids: dict[str, Grid])
         )
     matrix = op.apply(np.eye(size, dtype=np.int64).reshape(size, *shape)).reshape(size, out).T
     links, begin = [], 0
-    for source in _sources(network, op.inputs[0]):
+    for source in sources_of(network, op.inputs[0]):
         grid = grids[source]
         kernel = matrix[:, begin : begin + math.prod(grid)].reshape(out, *grid)
         links.append(Link(op.name, source, kernel, False, first))

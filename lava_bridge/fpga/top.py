@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from .design import Design, Population, Projection, Stream
+from .design import Design, Pool, Population, Projection, Stream
 
 __all__ = ["PROBES", "top_text"]
 
@@ -60,8 +60,8 @@ def _fork(design: Design, stream: Stream) -> Iterator[str]:
     if not readers:
         yield f"  assign {ident}_ready = 1'b1; // nobody reads these codes"
         return
-    valid = ", ".join(f"{reader.ident}_valid" for reader in reversed(readers))
-    ready = ", ".join(f"{reader.ident}_ready" for reader in reversed(readers))
+    valid = ", ".join(f"{reader}_valid" for reader in reversed(readers))
+    ready = ", ".join(f"{reader}_ready" for reader in reversed(readers))
     ports = {
         "clk": "aclk", "rst": "rst", "s_valid": f"{ident}_valid", "s_ready": f"{ident}_ready",
         "m_valid": f"{{{valid}}}", "m_ready": f"{{{ready}}}",
@@ -126,6 +126,23 @@ def _population(design: Design, population: Population) -> Iterator[str]:
     yield from _readout(design, population) if population.readout else _probe(population)
 
 
+def _pool(design: Design, pool: Pool) -> Iterator[str]:
+    stream, source = pool.stream, design.streams[pool.source]
+    ident, word = stream.ident, pool.table_bits[2]
+    tables = {"ROW_TABLE": f'"{ident}_rows.mem"', "COL_TABLE": f'"{ident}_cols.mem"'}
+    parameters = dict(pool.parameters) | {"STYLE": f'"{design.options.membrane_memory}"'} | tables
+    ports = {
+        "clk": "aclk", "rst": "rst", "s_valid": f"{ident}_in_valid", "s_ready": f"{ident}_in_ready",
+        "s_data": f"{source.ident}_data", "m_valid": f"{ident}_valid", "m_ready": f"{ident}_ready",
+        "m_data": f"{ident}_data", "m_last": f"{ident}_last",
+    }  # fmt: skip
+    yield f"  // {pool.op}: {pool.source}, {word} address bits"
+    yield f"  wire {ident}_valid, {ident}_ready, {ident}_last;"
+    yield f"  wire [{stream.data_bits - 1}:0] {ident}_data;"
+    yield _instance("sp_pool", f"{ident}_pool", parameters, ports)
+    yield f"  wire {ident}_unused = &{{1'b0, {ident}_last}};"
+
+
 def _readout(design: Design, population: Population) -> Iterator[str]:
     port, ident, bits = design.port("m", population.name), population.ident, population.out_bits
     pad = _bytes(bits) - bits
@@ -158,6 +175,9 @@ def top_text(design: Design) -> str:
         lines += _input(design, design.streams[op.name])
     for population in design.populations.values():
         lines += [f"  wire {p.ident}_valid, {p.ident}_ready;" for p in population.projections]
+    for name, pool in design.pools.items():
+        lines.append(f"  wire {design.streams[name].ident}_in_valid, {design.streams[name].ident}_in_ready;")
+        lines += _pool(design, pool)
     for population in design.populations.values():
         lines += _population(design, population)
     for stream in design.streams.values():

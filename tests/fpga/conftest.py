@@ -103,3 +103,35 @@ def dense_net() -> g.Network:
         g.Readout(name="out", inputs=("fc2",), scale=np.ones(3), bias=numbers(rng, 3, high=900)),
     ]
     return g.Network(ops, 5)
+
+
+@pytest.fixture(scope="session")
+def pool_net() -> g.Network:
+    """Maximum pooling with signs, padding, dilation and of whole maps, upsampling, odd channels; T = 3."""
+    rng = np.random.default_rng(5)
+
+    def neuron(name: str, source: str, channels: int, **more: Any) -> g.Neuron:
+        theta = rng.integers(20, 200, size=channels).astype(np.int32)
+        bias = numbers(rng, channels, high=300)
+        return g.Neuron(name=name, inputs=(source,), threshold=theta, bias=bias, time_steps=3, **more)
+
+    one, depthwise = np.ones(1, np.float32), numbers(rng, 10, 1, 1, 1, high=9)
+    ops = [
+        g.Input(name="x", inputs=(), threshold=one, shape=(3, 6, 5), time_steps=3, signed=True),
+        g.Input(name="y", inputs=(), threshold=one, shape=(5, 3, 3), time_steps=2),
+        g.MaxPool2d(name="mx", inputs=("x",), kernel=(3, 2), stride=(2, 1), padding=(1, 1), dilation=(1, 2)),
+        g.Conv2d(name="c1", inputs=("mx",), weight_bits=8, weight=numbers(rng, 5, 3, 2, 3), stride=(1, 2)),
+        neuron("n1", "c1", 5, signed=True),
+        g.MaxPool2d(name="global", inputs=("n1",), kernel=(2, 2), stride=(2, 2), ceil_mode=True),
+        g.Upsample2d(name="up", inputs=("global",), factor=(3, 3)),
+        g.Concat(name="cat", inputs=("up", "y")),
+        g.MaxPool2d(name="mc", inputs=("cat",), kernel=(2, 2), stride=(1, 1)),
+        g.Conv2d(name="c2", inputs=("mc",), weight_bits=5, weight=depthwise, groups=10),
+        g.Flatten(name="fl", inputs=("c2",)),
+        neuron("n2", "fl", 40),
+        g.Dense(name="fc", inputs=("n2",), weight_bits=8, weight=numbers(rng, 3, 40)),
+        g.Readout(name="out", inputs=("fc",), scale=np.ones(3), bias=numbers(rng, 3, high=900)),
+        g.Scale(name="s", inputs=("y",), weight_bits=12, multiplier=numbers(rng, 5, high=2000)),
+        g.Readout(name="side", inputs=("s",), scale=np.ones(5), bias=numbers(rng, 5, high=900)),
+    ]
+    return g.Network(ops, 3)

@@ -42,6 +42,16 @@ def test_every_operation_folded(
     assert_exact(bench.run(codes, gaps=0.4, stalls=0.4), residual_net, codes)
 
 
+def test_pools_and_two_inputs(
+    compiled: Callable[..., Any], pool_net: Any, corner_codes: Any, assert_exact: Any
+) -> None:
+    """Maximum pooling, upsampling, depthwise convolution, thresholds of single neurons, two readouts."""
+    bench = compiled(pool_net)
+    codes = corner_codes(pool_net, 60)
+    assert_exact(bench.run(codes), pool_net, codes)
+    assert_exact(bench.run(codes, gaps=0.4, stalls=0.4), pool_net, codes)
+
+
 @pytest.mark.parametrize("engine", SIMULATORS)
 def test_simulators_agree(
     compiled: Callable[..., Any], dense_net: Any, corner_codes: Any, assert_exact: Any, engine: str

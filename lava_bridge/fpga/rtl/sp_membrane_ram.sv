@@ -5,6 +5,7 @@ module sp_membrane_ram #(
   parameter int L     = 8,
   parameter int F     = 8,
   parameter int DW    = 12,
+  parameter int MAX   = 0,                // keep the largest addend instead of the sum
   parameter int ACC_W = 16,
   parameter int DEPTH = 2,
   parameter int VA_W  = 1,
@@ -84,7 +85,8 @@ module sp_membrane_ram #(
     wire signed [ACC_W-1:0] wide = ACC_W'(d);
     wire [ACC_W-1:0] base = from4 ? sum4[j*ACC_W +: ACC_W] : from5 ? sum5[j*ACC_W +: ACC_W] : rd[j*ACC_W +: ACC_W];
     wire [ACC_W:0]   sum  = {base, 1'b1} + {wide, carry[j]};         // the lowest bit makes the carry
-    always @(posedge clk) sum4[j*ACC_W +: ACC_W] <= sum[ACC_W:1];
+    wire [ACC_W-1:0] next = (MAX == 0) ? sum[ACC_W:1] : (base > wide) ? base : wide;
+    always @(posedge clk) sum4[j*ACC_W +: ACC_W] <= next;
     wire _unused_bit = &{1'b0, sum[0]};
   end endgenerate
 

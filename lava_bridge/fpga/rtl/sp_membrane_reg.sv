@@ -5,6 +5,7 @@ module sp_membrane_reg #(
   parameter int L     = 8,
   parameter int F     = 8,
   parameter int DW    = 12,
+  parameter int MAX   = 0,                // keep the largest addend instead of the sum
   parameter int ACC_W = 16
 ) (
   input  wire               clk,
@@ -33,8 +34,9 @@ module sp_membrane_reg #(
     wire signed [ACC_W-1:0] wide = ACC_W'(d);
     wire [ACC_W-1:0]        base = move ? '0 : acc[j*ACC_W +: ACC_W];
     wire [ACC_W:0]          sum  = {base, 1'b1} + {wide, carry[j]};  // the lowest bit makes the carry
+    wire [ACC_W-1:0]        next = (MAX == 0) ? sum[ACC_W:1] : (base > wide) ? base : wide;
     always @(posedge clk) begin
-      acc[j*ACC_W +: ACC_W] <= sum[ACC_W:1];
+      acc[j*ACC_W +: ACC_W] <= next;
       if (rst) acc[j*ACC_W +: ACC_W] <= '0;
     end
     wire _unused = &{1'b0, sum[0]};

@@ -1,4 +1,4 @@
-// Neurons (T > 0) or readouts (T = 0): NP projections add to the membranes in any order, one operation a cycle; when
+// Neurons (T > 0), readouts (T = 0) or, with MAX, running maxima that leave as they are: NP projections add to the membranes in any order, one operation a cycle; when
 // every projection has delivered its window, the membranes are handed to the firing side and the next window begins.
 `default_nettype none
 module sp_population #(
@@ -10,13 +10,14 @@ module sp_population #(
   parameter int DEPTH  = 1,               // membrane words
   parameter int VA_W   = 1,
   parameter int X_W    = 18,
+  parameter int MAX    = 0,
   parameter int T      = 4,
   parameter int SIGNED = 0,
   parameter int TH_W   = 8,
   parameter int ROWS   = 1,
   parameter     STYLE  = "auto",
   parameter     TABLE  = "fire.mem",
-  parameter int M_W    = F * ((T > 0) ? T + SIGNED : X_W)
+  parameter int M_W    = F * ((MAX != 0) ? ACC_W : (T > 0) ? T + SIGNED : X_W)
 ) (
   input  wire               clk,
   input  wire               rst,
@@ -74,17 +75,30 @@ module sp_population #(
   wire head_valid, take;
   wire [F*ACC_W-1:0] head;
   generate if (DEPTH == 1) begin : g_reg
-    sp_membrane_reg #(.L(L), .F(F), .DW(DW), .ACC_W(ACC_W)) u_membrane (
+    sp_membrane_reg #(.L(L), .F(F), .DW(DW), .MAX(MAX), .ACC_W(ACC_W)) u_membrane (
       .clk(clk), .rst(rst), .data(sum_data), .carry(sum_carry), .commit(commit3), .ready(ready),
       .head_valid(head_valid), .head(head), .take(take), .drained(drained));
     wire _unused = &{1'b0, sum_va, bank2};
   end else begin : g_ram
-    sp_membrane_ram #(.L(L), .F(F), .DW(DW), .ACC_W(ACC_W), .DEPTH(DEPTH), .VA_W(VA_W), .STYLE(STYLE)) u_membrane (
+    sp_membrane_ram #(.L(L), .F(F), .DW(DW), .MAX(MAX), .ACC_W(ACC_W), .DEPTH(DEPTH), .VA_W(VA_W), .STYLE(STYLE)) u_membrane (
       .clk(clk), .rst(rst), .early_valid(|early_valid), .early_va(sum_va), .early_bank(bank2), .data(sum_data),
       .carry(sum_carry), .commit(commit3), .ready(ready), .head_valid(head_valid), .head(head), .take(take),
       .drained(drained));
   end endgenerate
-  generate if (T > 0) begin : g_fire
+  generate if (MAX != 0) begin : g_max
+    localparam int B_W = (BEATS > 1) ? $clog2(BEATS) : 1;
+    reg [B_W-1:0] beat;
+    wire last = (beat == B_W'(BEATS - 1));
+    wire room;
+    assign take = head_valid && room;
+    always @(posedge clk) begin
+      if (take) beat <= last ? '0 : beat + 1'b1;
+      if (rst) beat <= '0;
+    end
+    sp_outlet #(.W(M_W + 1), .DEPTH(2)) u_outlet (
+      .clk(clk), .rst(rst), .room(room), .enter(take), .p_valid(take), .p_data({last, head}),
+      .m_valid(m_valid), .m_ready(m_ready), .m_data({m_last, m_data}));
+  end else if (T > 0) begin : g_fire
     sp_fire #(.F(F), .ACC_W(ACC_W), .X_W(X_W), .T(T), .SIGNED(SIGNED), .TH_W(TH_W), .ROWS(ROWS), .BEATS(BEATS),
               .TABLE(TABLE)) u_fire (
       .clk(clk), .rst(rst), .head_valid(head_valid), .head(head), .take(take), .m_valid(m_valid), .m_ready(m_ready),
