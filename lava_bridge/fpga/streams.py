@@ -9,7 +9,7 @@ from spikejelly_pack.spec.graph.base import Array
 from .design import Population, Stream
 from .resolve import Grid
 
-__all__ = ["beats_of_codes", "codes_of_beats", "membranes_of_beats", "words_of"]
+__all__ = ["beats_of_codes", "codes_of_beats", "membranes_of_beats", "positions_of", "words_of"]
 
 
 def words_of(bits: int) -> int:
@@ -46,12 +46,18 @@ def _by_channel(values: Array, grid: Grid, padded: int, shape: tuple[int, ...]) 
     return samples.transpose(0, 2, 1).reshape(len(samples), *shape)
 
 
-def beats_of_codes(stream: Stream, codes: Array) -> Array:
-    """Beats ``[N * beats, words]`` (uint32) of codes ``[N, *shape]``: magnitude, sign bit on top."""
+def positions_of(stream: Stream, codes: Array) -> Array:
+    """Codes ``[N, positions, beats, fire]`` (int64) in the order of the beats, zeros where none is."""
     padded = stream.beats_per_position * stream.fire
     values = _by_position(codes, stream.grid, padded)
+    return values.reshape(len(codes), -1, stream.beats_per_position, stream.fire)
+
+
+def beats_of_codes(stream: Stream, codes: Array) -> Array:
+    """Beats ``[N * beats, words]`` (uint32) of codes ``[N, *shape]``: magnitude, sign bit on top."""
+    values = positions_of(stream, codes).reshape(-1, stream.fire)
     raw = np.abs(values) | ((values < 0).astype(np.int64) << stream.time_steps)
-    return _packed(raw.reshape(-1, stream.fire), stream.code_bits)
+    return _packed(raw, stream.code_bits)
 
 
 def codes_of_beats(stream: Stream, beats: Array, shape: tuple[int, ...]) -> Array:
