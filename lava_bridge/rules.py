@@ -10,11 +10,24 @@ from lava.proc.dense.process import Dense as LavaDense
 from lava.utils.weightutils import SignMode
 
 from spikejelly_pack.spec.errors import UnsupportedError
-from spikejelly_pack.spec.graph import Add, AvgPool2d, Conv2d, Delay, Dense, Flatten, Neuron, Readout, Scale
+from spikejelly_pack.spec.graph import (
+    Add,
+    AvgPool2d,
+    Conv2d,
+    Delay,
+    Dense,
+    Flatten,
+    MaxPool2d,
+    Neuron,
+    Readout,
+    Scale,
+    Upsample2d,
+)
 from spikejelly_pack.spec.graph import Concat as ConcatOp
 from spikejelly_pack.spec.graph.base import Array
 
 from .build import Assembly, Value, connect, lava_shape, rule
+from .processes.maps import MaxPool, Upsample
 from .processes.neuron import Readout as ReadoutProcess
 from .processes.neuron import SpikePack
 from .processes.wiring import Concat, Relay
@@ -163,6 +176,30 @@ def _scale(assembly: Assembly, op: Scale, parts: list[Value]) -> Value:
     weight = op.multiplier[:, None, None, None]
     outputs = _convolutions(assembly, op, flat, weight, image, groups=channels)
     return [port.reshape(shape) for port in outputs]
+
+
+@rule("max_pool2d")
+def _max_pool2d(assembly: Assembly, op: MaxPool2d, parts: list[Value]) -> Value:
+    process = assembly.add(
+        MaxPool(
+            geometry=op,
+            shape=lava_shape(assembly.network.shapes[op.inputs[0]]),
+            shape_out=assembly.shape(op),
+            window=assembly.window,
+            graded=assembly.graded,
+            name=op.name,
+        )
+    )
+    connect(assembly, parts[0], process.s_in)
+    return [process.s_out]
+
+
+@rule("upsample2d")
+def _upsample2d(assembly: Assembly, op: Upsample2d, parts: list[Value]) -> Value:
+    shape = lava_shape(assembly.network.shapes[op.inputs[0]])
+    process = assembly.add(Upsample(shape=shape, factor=op.factor[::-1], name=op.name))
+    connect(assembly, parts[0], process.m_in)
+    return [process.m_out]
 
 
 @rule("add")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lava.magma.compiler.compiler import Compiler
+from lava.magma.compiler.compiler_graphs import ProcGroupDiGraphs
 from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.proc.conv.process import Conv
 
@@ -15,6 +19,9 @@ __all__ = ["compile_assembly"]
 
 # Slots of a channel's ring. Lava's default of 64 multiplies shared memory without a gain.
 CHANNEL_SIZE = 4
+# Models by Process class, found so far; Lava's compiler is not made for threads.
+_FOUND: dict[type, list[Any]] = {}
+_COMPILING = threading.Lock()
 # Where a stock Process runs with another model than the stock one.
 MODELS = {Conv: PyConvIm2col}
 
@@ -23,4 +30,27 @@ def compile_assembly(assembly: Assembly, configuration_type: type[Any] = Loihi2S
     """Lava's executable: stock compiler, fixed-point models, the gathering model for Conv."""
     configuration = configuration_type(select_tag="fixed_pt", exception_proc_model_map=MODELS)
     compiler = Compiler({"pypy_channel_size": CHANNEL_SIZE})
-    return compiler.compile(assembly.processes[0], configuration)
+    with _remembered_models():
+        return compiler.compile(assembly.processes[0], configuration)
+
+
+@contextmanager
+def _remembered_models() -> Iterator[None]:
+    """Let Lava look for the models of a Process class once instead of once per Process.
+
+    The search executes every file beside the class: it takes most of the compilation of a deep network.
+    """
+
+    def find(proc: Any) -> list[Any]:
+        kind = type(proc)
+        if kind not in _FOUND:
+            _FOUND[kind] = search(proc)
+        return list(_FOUND[kind])
+
+    with _COMPILING:
+        search = ProcGroupDiGraphs._find_proc_models
+        ProcGroupDiGraphs._find_proc_models = staticmethod(find)
+        try:
+            yield
+        finally:
+            ProcGroupDiGraphs._find_proc_models = staticmethod(search)

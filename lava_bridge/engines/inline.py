@@ -65,9 +65,8 @@ class _ReceivePort(CspRecvPort):
         """Nothing to wait for."""
 
 
-def _build_models(assembly: Assembly) -> list[tuple[str, Any]]:
+def _build_models(executable: Any) -> list[tuple[str, Any]]:
     """Models with their process names, sources before what reads them."""
-    executable = compile_assembly(assembly)
     builders = executable.proc_builders
     readers: dict[Any, set[Any]] = {process: set() for process in builders}
     for channel in executable.channel_builders:
@@ -123,8 +122,9 @@ def run(assembly: Assembly, deadline: float, report: Report) -> float:
             "give it more time or fewer samples."
         )
 
+    executable = compile_assembly(assembly)
     with alarm(deadline, late):  # a model may hang
-        models = _build_models(assembly)
+        models = _build_models(executable)
         start = time.perf_counter()
         for step in range(assembly.steps):
             _step(models)

@@ -322,3 +322,38 @@ def test_spikes_and_membranes_of_hidden_neurons(
     assert np.tensordot([8, 4, 2, 1], train, axes=1).tolist() == expected["n1"]
     with pytest.raises(ParameterError, match=r"must be a recorded input or neuron out of \['n1'\], got 'x'"):
         result.spike_train("x")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("spikes", SPIKES)
+def test_maximum_and_upsampling(engine: str, spikes: str, interpreter: Interpreter, assert_same: Any) -> None:
+    """Signed codes under overlapping windows with padding; a maximum adds no time step, nor does a block."""
+    body = [
+        scale("a", "x", [50, -40]),
+        neuron("n", "a", [45, 30], time_steps=3, signed=True),
+        g.MaxPool2d(name="m", inputs=("n",), kernel=(3, 2), stride=(2, 1), padding=(1, 1), ceil_mode=True),
+        g.Upsample2d(name="u", inputs=("m",), factor=(2, 1)),
+        scale("b", "u", [3, 70]),
+        scale("c", "u", [-5, 2]),
+        g.Add(name="sum", inputs=("b", "c")),
+        g.Upsample2d(name="wide", inputs=("sum",), factor=(1, 3)),
+        neuron("last", "wide", [2, 5], signed=True),
+        scale("d", "last", [1, -1]),
+    ]
+    network = net((2, 4, 5), body, signed=True)
+    codes = random_codes(network, 6)
+    expected = interpreter(network, codes)
+    assert_same(simulate(network, codes, engine, spikes=spikes), expected, expected)
+
+
+def test_maximum_of_every_pair_of_codes() -> None:
+    """All pairs of signed codes against the plain maximum written here; silence must not beat -1."""
+    top = 7
+    pairs = np.stack(np.meshgrid(*[np.arange(-top, top + 1)] * 2), axis=-1).reshape(-1, 1, 1, 2)
+    body = [
+        g.MaxPool2d(name="m", inputs=("x",), kernel=(1, 2), stride=(1, 2)),
+        scale("a", "m", [1]),
+    ]
+    network = net((1, 1, 2), body, time_steps=3, signed=True)
+    for spikes in SPIKES:
+        assert np.array_equal(simulate(network, pairs, spikes=spikes)["out"] + 1, pairs.max(3, keepdims=True))
