@@ -197,7 +197,8 @@ def _max_pool2d(assembly: Assembly, op: MaxPool2d, parts: list[Value]) -> Value:
 @rule("upsample2d")
 def _upsample2d(assembly: Assembly, op: Upsample2d, parts: list[Value]) -> Value:
     shape = lava_shape(assembly.network.shapes[op.inputs[0]])
-    process = assembly.add(Upsample(shape=shape, factor=op.factor[::-1], name=op.name))
+    rows, columns = op.factor
+    process = assembly.add(Upsample(shape=shape, factor=(columns, rows), name=op.name))
     connect(assembly, parts[0], process.m_in)
     return [process.m_out]
 
