@@ -7,7 +7,6 @@ stand outside S-ACE. A code keeps its own number of digits through concatenation
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,13 @@ from ..spec.budget import Operand, SynapticCost, word_bits
 from ..spec.energy import EnergyTable, load_energy_table
 from ..spec.execute import as_inputs, run_packed
 from ..spec.graph import Network, Op, Signal, Synapse
-from ..spec.graph.base import Array, Shape
+from ..spec.graph.base import Array
 from ..spec.graph.conv2d import Conv2d
+from ..spec.graph.conv_transpose2d import ConvTranspose2d
 from ..spec.graph.dense import Dense
 from ..spec.graph.endpoints import Input, Readout
 from ..spec.graph.neuron import Neuron
+from ..spec.windows import in_order
 from ..spec.wiring import wire
 from .memory import Memory
 from .report import BudgetReport
@@ -42,8 +43,8 @@ def measure_integer(
 
     Args:
         network: From :func:`spikejelly_pack.spec.exchange.load`.
-        codes: Input codes ``[N, *]``, by input name where there are several; without them rates are
-            unknown and NS-ACE equals S-ACE.
+        codes: Input codes ``[N, *]`` (``[W, N, *]`` of a network whose samples have W windows), by input name
+            where there are several; without them rates are unknown and NS-ACE equals S-ACE.
         name: Of the report.
         rate: NS-ACE by the ``"digit"`` or the ``"word"`` rate.
         energy: Energies; default Horowitz, 45 nm.
@@ -69,13 +70,19 @@ def measure_integer(
 def _row(network: Network, op: Synapse, digit: float | None, word: float | None) -> SynapticCost:
     operand = _operand(network, op.inputs[0])
     weight = Operand("weight", op.weight_bits, signed=True)
-    macs = _macs(op, network.shapes[op.name])
-    size = int(op.weights().size)
-    return SynapticCost(op.name, op.kind, macs, (operand, weight), 1, digit, word, size, plumbing=op.plumbing)
+    macs = _macs(network, op)
+    size, rates = int(op.weights().size), (digit, word)
+    return SynapticCost(
+        op.name, op.kind, macs, (operand, weight), network.windows, *rates, size, plumbing=op.plumbing
+    )
 
 
-def _macs(op: Synapse, out: Shape) -> int:
-    """Outputs times what each of them adds up."""
+def _macs(network: Network, op: Synapse) -> int:
+    """Outputs times what each of them adds up; transposed: inputs times what each of them reaches."""
+    out = network.shapes[op.name]
+    if isinstance(op, ConvTranspose2d):
+        reached = op.weight.shape[0] // op.groups * math.prod(op.weight.shape[2:])
+        return math.prod(network.shapes[op.inputs[0]]) * reached
     if isinstance(op, (Dense, Conv2d)):
         return math.prod(out) * math.prod(op.weight.shape[1:])
     return math.prod(out) * math.prod(getattr(op, "kernel", (1,)))
@@ -102,8 +109,9 @@ def _activity(network: Network, codes: Any) -> tuple[dict[str, Array] | None, di
     if codes is None:
         return None, None, 1
     given = as_inputs(network, codes)
-    run: Mapping[str, Array] = {**run_packed(network, given), **given}
-    samples = len(next(iter(given.values())))
+    windows = network.windows
+    run = {name: in_order(value, windows) for name, value in run_packed(network, given).items()}
+    samples = len(run[network.inputs[0].name]) // windows
     values: dict[str, Array] = {}
     for op in network.ops.values():
         if isinstance(op, (Input, Neuron)):

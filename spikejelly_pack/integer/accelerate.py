@@ -8,7 +8,7 @@ are floats that hold every possible sum exactly.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,12 @@ from ..ops import check_provider
 from ..ops.integer_products import storage_dtype
 from ..spec.equations import nearest_code
 from ..spec.errors import DtypeError, ShapeError, UnsupportedError
+from ..spec.execute import visible
 from ..spec.graph import Input, Network, Readout
 from ..spec.parameters import NeuronParameters
-from . import accelerated_maps as _maps  # noqa: F401  (fills STEPS)
+from ..spec.windows import by_window, in_order, windows_of
+from . import accelerated_carry as _carry  # noqa: F401  (fills STEPS)
+from . import accelerated_maps as _maps  # noqa: F401
 from .accelerated_ops import STEPS, Step
 from .export import build_integer
 from .fused import fuse
@@ -79,25 +82,30 @@ class AcceleratedNetwork(nn.Module):
         """Where the network runs."""
         return next(self.buffers()).device
 
-    def forward(self, codes: Mapping[str, Any] | Any) -> dict[str, Tensor]:
+    def forward(self, codes: Mapping[str, Any] | Any, windows: int | None = None) -> dict[str, Tensor]:
         """Membranes (int64) of every readout, by name, from input codes.
 
         Args:
-            codes: Integer tensor or array ``[N, *shape]``, by input name where there are several.
+            codes: Integer tensor or array ``[N, *shape]`` (``[W, N, *shape]`` where a sample has several
+                windows), by input name where there are several.
+            windows: W, as :func:`.spec.execute.run_packed` takes it.
 
         Raises:
             ShapeError: An input is missing, unknown, or of another shape.
             DtypeError: Codes are no integers or leave the input's range.
         """
-        return self._run(self._inputs(codes), [op.name for op in self.network.readouts])
+        count = windows_of(self.network, windows, "accelerate")
+        return self._run(self._inputs(codes, count), [op.name for op in self.network.readouts], count)
 
-    def every_code(self, codes: Mapping[str, Any] | Any) -> dict[str, Tensor]:
+    def every_code(self, codes: Mapping[str, Any] | Any, windows: int | None = None) -> dict[str, Tensor]:
         """As :meth:`forward`, with the codes (int64) of every input and neuron too."""
-        names = [op.name for op in (*self.network.inputs, *self.network.neurons, *self.network.readouts)]
-        return self._run(self._inputs(codes), names)
+        count = windows_of(self.network, windows, "accelerate")
+        return self._run(self._inputs(codes, count), visible(self.network), count)
 
     def predict(self, values: Tensor) -> dict[str, Tensor]:
-        """Real outputs (float64) of every readout from real input values ``[N, *shape]``: encode, run, scale.
+        """Real outputs (float64) of every readout from real input values: encode, run, scale.
+
+        ``values``: ``[N, *shape]``, or ``[W, N, *shape]`` where the network's samples have several windows.
 
         Raises:
             ShapeError, DtypeError: The values are unusable, or the network has several inputs.
@@ -107,18 +115,18 @@ class AcceleratedNetwork(nn.Module):
                 "accelerate: predict needs a network with one input; pass codes to forward instead."
             )
         (op,) = self.network.inputs
-        membranes = self._run(
-            {op.name: encode(op, values.to(self.device))}, [r.name for r in self.network.readouts]
-        )
+        count = self.network.windows
+        stream = encode(op, _stream(op, values.to(self.device), count))
+        membranes = self._run({op.name: stream}, [r.name for r in self.network.readouts], count)
         return {name: self._scaled(name, membrane) for name, membrane in membranes.items()}
 
     def _scaled(self, name: str, membrane: Tensor) -> Tensor:
         op = self.network.ops[name]
         assert isinstance(op, Readout)
         scale = torch.from_numpy(op.scale.copy()).to(membrane.device)
-        return membrane * scale.view(-1, *[1] * (membrane.dim() - 2))
+        return membrane * scale.view(-1, *[1] * (len(self.network.shapes[name]) - 1))
 
-    def _inputs(self, codes: Mapping[str, Any] | Any) -> dict[str, Tensor]:
+    def _inputs(self, codes: Mapping[str, Any] | Any, windows: int) -> dict[str, Tensor]:
         inputs = {op.name: op for op in self.network.inputs}
         if not isinstance(codes, Mapping):
             if len(inputs) != 1:
@@ -130,7 +138,8 @@ class AcceleratedNetwork(nn.Module):
             raise ShapeError(
                 f"accelerate: network has inputs {list(inputs)}, got {sorted(codes)}; pass these by name."
             )
-        given = {name: self._checked(inputs[name], torch.as_tensor(value)) for name, value in codes.items()}
+        streams = {name: _stream(inputs[name], torch.as_tensor(codes[name]), windows) for name in codes}
+        given = {name: self._checked(inputs[name], stream) for name, stream in streams.items()}
         counts = [len(value) for value in given.values()]
         if len(set(counts)) != 1:
             raise ShapeError(
@@ -159,17 +168,29 @@ class AcceleratedNetwork(nn.Module):
         return codes.to(storage_dtype(edge.low, edge.high))
 
     @torch.no_grad()
-    def _run(self, values: dict[str, Tensor], wanted: list[str]) -> dict[str, Tensor]:
+    def _run(self, values: dict[str, Tensor], wanted: list[str], windows: int) -> dict[str, Tensor]:
         kept = set(wanted)
         result = {name: values[name].to(torch.int64) for name in wanted if name in values}
         for name, sources in self._sources.items():
             if name not in values:
-                values[name] = self._step(name)([values[source] for source in sources])
+                parts = [values[source] for source in sources]
+                values[name] = self._step(name).in_windows(parts, windows)
                 if name in kept:
                     result[name] = values[name].to(torch.int64)
             for dead in self._dead.get(name, ()):
                 del values[dead]
-        return {name: result[name].contiguous() for name in self.network.ops if name in kept}
+        ordered = (name for name in self.network.ops if name in kept)
+        return {name: by_window(result[name], windows).contiguous() for name in ordered}
+
+
+def _stream(op: Input, values: Tensor, windows: int) -> Tensor:
+    """``[N * W, *shape]`` of ``[W, N, *shape]``: sample after sample."""
+    if windows > 1 and (values.dim() != len(op.shape) + 2 or len(values) != windows):
+        raise ShapeError(
+            f"{op.label}: a run of {windows} windows must have [{windows}, {_batch(op)[1:]}, got "
+            f"{tuple(values.shape)}; stack them."
+        )
+    return cast("Tensor", in_order(values, windows))
 
 
 def _batch(op: Input) -> str:

@@ -1,4 +1,4 @@
-"""Steps of an accelerated integer network that rearrange maps: maximum pooling and upsampling."""
+"""Steps of an accelerated integer network on maps: pooling, upsampling, transposed convolution."""
 
 from __future__ import annotations
 
@@ -8,9 +8,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .accelerated_ops import Edge, Step, step_of
+from .accelerated_ops import Edge, Step, integers, per_channel, step_of, sum_dtype, sum_edge
+from .torch_network import inputs_first
 
 __all__: list[str] = []
+
+
+@step_of("avg_pool2d")
+class PoolStep(Step):
+    """Sum over each window, times one weight per channel."""
+
+    multiplier: Tensor
+
+    def __init__(self, op: Any, edges: list[Edge]) -> None:
+        super().__init__()
+        weight = integers(op.multiplier)
+        area = op.kernel[0] * op.kernel[1]
+        self.edge = sum_edge(edges[0].most * area * int(weight.abs().max()))
+        self.dtype = sum_dtype(op, max(self.edge.high, edges[0].most * area))
+        # torch pads a pool by at most half its kernel; wider zeros are put around it first.
+        wide = any(2 * pad > size for pad, size in zip(op.padding, op.kernel, strict=True))
+        (high, side), inner = op.padding, (0, 0) if wide else op.padding
+        self.border = (side, side, high, high) if wide else None
+        self.window = (op.kernel, op.stride, inner)
+        self.register_buffer("multiplier", weight, persistent=False)
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        sums = parts[0].to(self.dtype)
+        if self.border is not None:
+            sums = F.pad(sums, self.border)
+        total = F.avg_pool2d(sums, *self.window, divisor_override=1)
+        return total.mul_(per_channel(self.multiplier, total, self.dtype))
 
 
 @step_of("max_pool2d")
@@ -40,3 +68,25 @@ class UpsampleStep(Step):
 
     def forward(self, parts: list[Tensor]) -> Tensor:
         return parts[0].repeat_interleave(self.factor[0], -2).repeat_interleave(self.factor[1], -1)
+
+
+@step_of("conv_transpose2d")
+class TransposedStep(Step):
+    """A transposed convolution in floats that hold every partial sum exactly."""
+
+    weight: Tensor
+
+    def __init__(self, op: Any, edges: list[Edge]) -> None:
+        super().__init__()
+        weight = integers(op.weight)
+        self.edge = sum_edge(edges[0].most * int(weight.abs().flatten(1).sum(1).max()))
+        self.dtype = sum_dtype(op, self.edge.high)
+        self.geometry = (op.stride, op.padding, op.output_padding, op.groups, op.dilation)
+        self.register_buffer("weight", inputs_first(weight, op.groups), persistent=False)
+
+    def forward(self, parts: list[Tensor]) -> Tensor:
+        (codes,) = parts
+        # Graphics cards may multiply float32 with fewer bits; float64 is what it says.
+        dtype = self.dtype if codes.device.type == "cpu" else torch.float64
+        sums = F.conv_transpose2d(codes.to(dtype), self.weight.to(dtype), None, *self.geometry)
+        return sums.to(self.dtype)

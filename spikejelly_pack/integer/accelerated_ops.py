@@ -1,11 +1,10 @@
 """The steps of an accelerated integer network: one module per operation of the graph.
 
 Sums travel as floats that hold every possible value exactly: float32 while ``|V| < 2^24``, else float64.
-    Division by
-the threshold may then be a float division: for integers ``n`` and ``theta`` with ``|n| + theta < 2^p`` (p
-    significand
-bits) the rounded quotient lies in ``[k, k + 1)`` exactly when ``n / theta`` does, because a quotient below k
-is at most ``k - 1/theta``, further from k than half a unit in the last place.
+Division by the threshold may then be a float division: for integers ``n`` and ``theta`` with
+``|n| + theta < 2^p`` (p significand bits) the rounded quotient lies in ``[k, k + 1)`` exactly when
+``n / theta`` does, because a quotient below k is at most ``k - 1/theta``, further from k than half a unit in
+the last place.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.codes import integer_fire, uses_integer_kernel
@@ -24,7 +22,19 @@ from ..ops.exactness import exact_integers
 from ..ops.integer_products import Kernel, Product, Window, choose_route, routes, storage_dtype
 from ..spec.errors import UnsupportedError
 
-__all__ = ["STEPS", "Edge", "Step", "step_of"]
+__all__ = [
+    "STEPS",
+    "Edge",
+    "NeuronStep",
+    "ProductStep",
+    "Step",
+    "integers",
+    "per_channel",
+    "spike_edge",
+    "step_of",
+    "sum_dtype",
+    "sum_edge",
+]
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,12 @@ class Step(nn.Module):
             f"accelerate: {type(self).__name__} computes nothing; use a step of an operation."
         )
 
+    def in_windows(self, parts: list[Tensor], windows: int) -> Tensor:
+        """The operation on a stream ``[N * W, *]``; only neurons that carry care where a sample begins."""
+        del windows
+        result: Tensor = self(parts)
+        return result
+
     def use_provider(self, provider: str) -> None:
         """Set what fires its neurons, if it has any."""
 
@@ -72,27 +88,32 @@ def step_of(*kinds: str) -> Callable[[_Maker], _Maker]:
     return enter
 
 
-def _integers(values: np.ndarray) -> Tensor:
+def integers(values: np.ndarray) -> Tensor:
+    """A constant of the graph as int64 tensor."""
     return torch.from_numpy(values.astype(np.int64))
 
 
-def _sum_dtype(op: Any, most: int) -> torch.dtype:
+def sum_dtype(op: Any, most: int) -> torch.dtype:
+    """Float type that holds every integer up to ``most``."""
     for dtype in (torch.float32, torch.float64):
         if most < exact_integers(dtype):
             return dtype
     raise UnsupportedError(f"accelerate: {op.label} can reach {most}, beyond exact floats; run spec.execute.")
 
 
-def _per_channel(values: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
+def per_channel(values: Tensor, like: Tensor, dtype: torch.dtype) -> Tensor:
+    """View ``[C]`` so that it broadcasts against ``like`` ``[N, C, *]``."""
     # Buffers stay integers: a module moved to half precision must not round them.
     return values.to(dtype).view(-1, *[1] * (like.dim() - 2))
 
 
-def _spike_edge(op: Any) -> Edge:
+def spike_edge(op: Any) -> Edge:
+    """Range of the codes of an input or a neuron."""
     return Edge(-op.max_code if op.signed else 0, op.max_code, True)
 
 
-def _sum_edge(most: int) -> Edge:
+def sum_edge(most: int) -> Edge:
+    """Sums up to ``most``."""
     return Edge(-most, most, False)
 
 
@@ -106,9 +127,9 @@ class ProductStep(Step):
         window = None
         if op.kind == "conv2d":
             window = Window(tuple(op.stride), tuple(op.padding), tuple(op.dilation), op.groups)
-        self.product = Product(_integers(op.weight), source.low, source.high, window)
+        self.product = Product(integers(op.weight), source.low, source.high, window)
         self.edge = Edge(*self.product.sums, False)
-        _sum_dtype(op, self.product.magnitude)
+        sum_dtype(op, self.product.magnitude)
         self._prepared: dict[tuple[str, torch.device], Kernel] = {}
 
     def forward(self, parts: list[Tensor]) -> Tensor:
@@ -125,33 +146,6 @@ class ProductStep(Step):
         return {**self.__dict__, "_prepared": {}}
 
 
-@step_of("avg_pool2d")
-class PoolStep(Step):
-    """Sum over each window, times one weight per channel."""
-
-    multiplier: Tensor
-
-    def __init__(self, op: Any, edges: list[Edge]) -> None:
-        super().__init__()
-        weight = _integers(op.multiplier)
-        area = op.kernel[0] * op.kernel[1]
-        self.edge = _sum_edge(edges[0].most * area * int(weight.abs().max()))
-        self.dtype = _sum_dtype(op, max(self.edge.high, edges[0].most * area))
-        # torch pads a pool by at most half its kernel; wider zeros are put around it first.
-        wide = any(2 * pad > size for pad, size in zip(op.padding, op.kernel, strict=True))
-        (high, side), inner = op.padding, (0, 0) if wide else op.padding
-        self.border = (side, side, high, high) if wide else None
-        self.window = (op.kernel, op.stride, inner)
-        self.register_buffer("multiplier", weight, persistent=False)
-
-    def forward(self, parts: list[Tensor]) -> Tensor:
-        sums = parts[0].to(self.dtype)
-        if self.border is not None:
-            sums = F.pad(sums, self.border)
-        total = F.avg_pool2d(sums, *self.window, divisor_override=1)
-        return total.mul_(_per_channel(self.multiplier, total, self.dtype))
-
-
 @step_of("scale")
 class ScaleStep(Step):
     """An identity synapse: one weight per channel."""
@@ -160,13 +154,13 @@ class ScaleStep(Step):
 
     def __init__(self, op: Any, edges: list[Edge]) -> None:
         super().__init__()
-        weight = _integers(op.multiplier)
-        self.edge = _sum_edge(edges[0].most * int(weight.abs().max()))
-        self.dtype = _sum_dtype(op, max(self.edge.high, edges[0].most))
+        weight = integers(op.multiplier)
+        self.edge = sum_edge(edges[0].most * int(weight.abs().max()))
+        self.dtype = sum_dtype(op, max(self.edge.high, edges[0].most))
         self.register_buffer("multiplier", weight, persistent=False)
 
     def forward(self, parts: list[Tensor]) -> Tensor:
-        return parts[0].to(self.dtype) * _per_channel(self.multiplier, parts[0], self.dtype)
+        return parts[0].to(self.dtype) * per_channel(self.multiplier, parts[0], self.dtype)
 
 
 @step_of("add")
@@ -176,7 +170,7 @@ class AddStep(Step):
     def __init__(self, op: Any, edges: list[Edge]) -> None:
         super().__init__()
         self.edge = Edge(sum(edge.low for edge in edges), sum(edge.high for edge in edges), False)
-        self.dtype = _sum_dtype(op, sum(edge.most for edge in edges))
+        self.dtype = sum_dtype(op, sum(edge.most for edge in edges))
 
     def forward(self, parts: list[Tensor]) -> Tensor:
         first, *rest = parts
@@ -194,7 +188,7 @@ class ConcatStep(Step):
         super().__init__()
         low, high = min(edge.low for edge in edges), max(edge.high for edge in edges)
         self.edge = Edge(low, high, edges[0].codes)
-        self.dtype = storage_dtype(low, high) if self.edge.codes else _sum_dtype(op, self.edge.most)
+        self.dtype = storage_dtype(low, high) if self.edge.codes else sum_dtype(op, self.edge.most)
 
     def forward(self, parts: list[Tensor]) -> Tensor:
         return torch.cat([part.to(self.dtype) for part in parts], dim=1)
@@ -224,7 +218,6 @@ class DelayStep(Step):
         return parts[0]
 
 
-@step_of("neuron")
 class NeuronStep(Step):
     """Fire ``clamp(floor((V + bias + floor(theta / 2)) / theta), 0, 2^T - 1)``, signed on ``|V + bias|``."""
 
@@ -235,12 +228,12 @@ class NeuronStep(Step):
 
     def __init__(self, op: Any, edges: list[Edge]) -> None:
         super().__init__()
-        theta, bias = _integers(op.threshold), _integers(op.bias)
+        theta, bias = integers(op.threshold), integers(op.bias)
         half = theta // 2 if op.half else torch.zeros_like(theta)
         most = edges[0].most + int((bias.abs() + half + theta).max())
-        self.dtype = _sum_dtype(op, most)
+        self.dtype = sum_dtype(op, most)
         self.max_code, self.signed = op.max_code, op.signed
-        self.edge = _spike_edge(op)
+        self.edge = spike_edge(op)
         self.storage = storage_dtype(self.edge.low, self.edge.high)
         self.time_steps, self.rounds, self.provider = op.time_steps, op.half, "auto"
         wide = most > 2**31 - 1
@@ -260,14 +253,14 @@ class NeuronStep(Step):
         return self._fire(sums.to(self.dtype))
 
     def _fire(self, sums: Tensor) -> Tensor:
-        theta = _per_channel(self.threshold, sums, self.dtype)
+        theta = per_channel(self.threshold, sums, self.dtype)
         # Unsigned, both constants go in one addition. A new tensor: the sum may have other readers.
         constant = self.bias if self.signed else self.bias + self.offset
-        membrane = sums + _per_channel(constant, sums, self.dtype)
+        membrane = sums + per_channel(constant, sums, self.dtype)
         if not self.signed:
             # Not negative after the clamp, so that conversion to integers, which truncates, is the floor.
             return membrane.div_(theta).clamp_(0, self.max_code).to(self.storage)
-        code = membrane.abs().add_(_per_channel(self.offset, sums, self.dtype)).div_(theta)
+        code = membrane.abs().add_(per_channel(self.offset, sums, self.dtype)).div_(theta)
         return torch.copysign(code.clamp_(max=self.max_code), membrane).to(self.storage)
 
 
@@ -279,13 +272,13 @@ class ReadoutStep(Step):
 
     def __init__(self, op: Any, edges: list[Edge]) -> None:
         super().__init__()
-        bias = _integers(op.bias)
-        self.edge = _sum_edge(edges[0].most + int(bias.abs().max()))
-        self.dtype = _sum_dtype(op, self.edge.high)
+        bias = integers(op.bias)
+        self.edge = sum_edge(edges[0].most + int(bias.abs().max()))
+        self.dtype = sum_dtype(op, self.edge.high)
         self.register_buffer("bias", bias, persistent=False)
 
     def forward(self, parts: list[Tensor]) -> Tensor:
-        return parts[0].to(self.dtype) + _per_channel(self.bias, parts[0], self.dtype)
+        return parts[0].to(self.dtype) + per_channel(self.bias, parts[0], self.dtype)
 
 
 @step_of("input")
@@ -294,7 +287,7 @@ class InputStep(Step):
 
     def __init__(self, op: Any, edges: list[Edge]) -> None:
         super().__init__()
-        self.edge = _spike_edge(op)
+        self.edge = spike_edge(op)
 
     def forward(self, parts: list[Tensor]) -> Tensor:
         raise UnsupportedError("accelerate: an input is given, not computed.")

@@ -10,12 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..spec.equations import integer_code
+from ..spec.equations import clamp_symmetric, integer_code, residual, shifted_start
 from ..spec.errors import UnsupportedError
-from ..spec.execute import as_inputs, visible
-from ..spec.graph import Network, Op
+from ..spec.execute import as_stream, visible
+from ..spec.graph import Network, Neuron, Op
+from ..spec.windows import by_window, windows_of
 
-__all__ = ["KERNELS", "IntegerNetwork"]
+__all__ = ["KERNELS", "IntegerNetwork", "fire_windows", "inputs_first"]
 
 Kernel = Callable[[Any, dict[str, Tensor], list[Tensor]], Tensor]
 KERNELS: dict[str, Kernel] = {}
@@ -50,9 +51,25 @@ def _conv2d(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
     return out.to(torch.int64)
 
 
+@_kernel("conv_transpose2d")
+def _conv_transpose2d(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
+    weight = inputs_first(_real(tensors["weight"]), op.groups)
+    geometry = (op.stride, op.padding, op.output_padding, op.groups, op.dilation)
+    return F.conv_transpose2d(_real(parts[0]), weight, None, *geometry).to(torch.int64)
+
+
+def inputs_first(weight: Tensor, groups: int) -> Tensor:
+    """``[out, in / groups, k_h, k_w]`` as PyTorch keeps it, ``[in, out / groups, k_h, k_w]``."""
+    out, depth, *kernel = weight.shape
+    split = weight.view(groups, out // groups, depth, *kernel).transpose(1, 2)
+    return split.reshape(groups * depth, out // groups, *kernel)
+
+
 @_kernel("avg_pool2d")
 def _avg_pool2d(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
-    total = F.avg_pool2d(_real(parts[0]), op.kernel, op.stride, op.padding, divisor_override=1)
+    high, side = op.padding  # torch pads a pool by at most half its kernel
+    padded = F.pad(_real(parts[0]), (side, side, high, high))
+    total = F.avg_pool2d(padded, op.kernel, op.stride, divisor_override=1)
     return total.to(torch.int64) * _per_channel(tensors["multiplier"], total)
 
 
@@ -96,10 +113,35 @@ def _delay(_op: Any, _tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor
 @_kernel("neuron")
 def _neuron(op: Any, tensors: dict[str, Tensor], parts: list[Tensor]) -> Tensor:
     membrane = parts[0] + _per_channel(tensors["bias"], parts[0])
-    theta = _per_channel(tensors["threshold"], membrane)
-    magnitude = membrane.abs() if op.signed else membrane
+    return _fire(op, _per_channel(tensors["threshold"], membrane), membrane)
+
+
+def _fire(op: Neuron, theta: Tensor, start: Tensor) -> Tensor:
+    magnitude = start.abs() if op.signed else start
     code: Tensor = integer_code(magnitude, theta, op.max_code, op.half)
-    return code * membrane.sign() if op.signed else code
+    return code * start.sign() if op.signed else code
+
+
+def fire_windows(op: Neuron, bias: Tensor, threshold: Tensor, sums: Tensor, windows: int) -> Tensor:
+    """Codes of a stream ``[N * W, *]`` of neurons that carry from window to window of a sample.
+
+    Args:
+        op: The population, with a leak.
+        bias: int64 ``[C]``.
+        threshold: int64 ``[C]``.
+        sums: int64, what it charged in every window.
+        windows: W, windows of one sample.
+    """
+    membranes = sums + _per_channel(bias, sums)
+    theta = _per_channel(threshold, sums)
+    ordered = membranes.reshape(len(sums) // windows, windows, *sums.shape[1:])
+    carry, codes = torch.zeros_like(ordered[:, 0]), []
+    for start in ordered.unbind(1):
+        start = shifted_start(start, carry, op.leak_shift or 0)
+        codes.append(_fire(op, theta, start))
+        left = start if op.carry == "membrane" else residual(start, theta, codes[-1])
+        carry = clamp_symmetric(left, theta * op.max_code)
+    return torch.stack(codes, 1).reshape(sums.shape)
 
 
 @_kernel("readout")
@@ -134,19 +176,26 @@ class IntegerNetwork(nn.Module):
     def _buffer(self, op: Op, field: str) -> str:
         return f"{list(self.network.ops).index(op.name)}_{field}"
 
-    def forward(self, codes: Mapping[str, Any] | Tensor) -> dict[str, Tensor]:
+    def forward(self, codes: Mapping[str, Any] | Tensor, windows: int | None = None) -> dict[str, Tensor]:
         """Codes of every neuron and membranes of every readout (int64), by name, from input codes.
 
         Args:
-            codes: ``[N, *shape]``, by input name where there are several.
+            codes: ``[N, *shape]``, or ``[W, N, *shape]`` where a sample has several windows; by input name
+                where there are several.
+            windows: W, as :func:`.spec.execute.run_packed` takes it.
         """
         device = next(self.buffers()).device
         given = codes.cpu().numpy() if isinstance(codes, Tensor) else codes
-        arrays = as_inputs(self.network, given)
+        count = windows_of(self.network, windows)
+        arrays = as_stream(self.network, given, count)
         values = {name: torch.from_numpy(array.astype(np.int64)).to(device) for name, array in arrays.items()}
         for op in self.network.ops.values():
             if op.kind == "input":
                 continue
             tensors = {item.name: getattr(self, self._buffer(op, item.name)) for item in op.tensor_fields()}
-            values[op.name] = KERNELS[op.kind](op, tensors, [values[name] for name in op.inputs])
-        return {name: values[name] for name in visible(self.network)}
+            parts = [values[name] for name in op.inputs]
+            if isinstance(op, Neuron) and op.carries:
+                values[op.name] = fire_windows(op, tensors["bias"], tensors["threshold"], parts[0], count)
+            else:
+                values[op.name] = KERNELS[op.kind](op, tensors, parts)
+        return {name: by_window(values[name], count) for name in visible(self.network)}

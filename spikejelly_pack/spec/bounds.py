@@ -2,7 +2,8 @@
 
 Interval arithmetic through the graph, one interval per neuron, padding included. In serial form the
 membrane after t digits is bounded by the same weights times ``2^t - 1``, so the end of the window is
-the worst case; inside one sum, wrap-around is harmless when the final value fits, saturation is not.
+the worst case; inside one sum, wrap-around is harmless when the final value fits, saturation is not. What a
+neuron carries from the window before adds at most its clamp, ``theta * Q``, shifted.
 """
 
 from __future__ import annotations
@@ -97,6 +98,9 @@ def _bound(op: Neuron | Readout, low: Array, high: Array) -> Bound:
     extra = np.abs(op.bias.astype(np.int64))
     if isinstance(op, Neuron) and op.half:
         extra = extra + op.threshold // 2
+    if isinstance(op, Neuron) and op.leak_shift is not None:
+        # The shift rounds down: of a negative carry, the magnitude up.
+        extra = extra - (-op.threshold.astype(np.int64) * op.max_code >> op.leak_shift)
     worst = np.maximum(np.abs(low), np.abs(high)) + per_channel(extra, low.ndim - 1)
     neuron = int(worst.argmax())
     return Bound(op.name, int(worst.reshape(-1)[neuron]), neuron, op.state_bits)

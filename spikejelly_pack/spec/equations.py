@@ -31,6 +31,7 @@ __all__ = [
     "residual",
     "right_aligned",
     "scaled_weights",
+    "shifted_start",
     "window_value",
 ]
 
@@ -61,6 +62,15 @@ def charge(currents: Iterable[Any], tau: Any) -> Any:
 def carry_start(potential: Any, leak: Any, carry: Any) -> Any:
     """Membrane at the start of firing, ``v_0 = U + leak * r``."""
     return potential + leak * carry
+
+
+def shifted_start(potential: Any, carry: Any, shift: int) -> Any:
+    """Membrane at the start of firing on integers, ``v_0 = V + (r >> k)``: a leak of ``2^-k``.
+
+    The shift is arithmetic and rounds down, towards minus infinity (-1 >> k is -1), as a right shift of a
+    two's complement register does.
+    """
+    return potential + (carry >> shift)
 
 
 def clamp_symmetric(value: Any, theta: Any) -> Any:

@@ -51,13 +51,15 @@ def save(network: Network, path: str | os.PathLike[str], golden: Codes | Array |
     expected = {} if golden is None else run_packed(network, golden)
     tensors |= {_GOLDEN + name: value for name, value in expected.items()}
     document = {
-        "version": max(op.version for op in network.ops.values()),
+        "version": network.version,
         "time_steps": network.time_steps,
         "tau": 2,
-        "ops": [_op_to_json(op) for op in network.ops.values()],
+        "ops": [_op_to_json(op, network.version) for op in network.ops.values()],
         "provenance": network.provenance,
         "golden": list(expected),
     }
+    if network.version > 1:
+        document["windows"] = network.windows
     write_bytes(path, pack_file(tensors, document))
 
 
@@ -110,18 +112,21 @@ def _tensor_name(op: Op, field: str) -> str:
     return f"ops/{op.name}/{field}"
 
 
-def _op_to_json(op: Op) -> dict[str, Any]:
-    constants = {
-        item.name: getattr(op, item.name)
-        for item in dataclasses.fields(op)
-        if "tensor" not in item.metadata and item.name not in {"name", "inputs"}
-    }
-    return {"kind": op.kind, "name": op.name, "inputs": list(op.inputs), **constants}
+def _op_to_json(op: Op, version: int) -> dict[str, Any]:
+    constants = {name: getattr(op, name) for name in _constants(type(op), version)}
+    return {"kind": op.kind, **constants, "inputs": list(op.inputs)}
+
+
+def _constants(cls: type[Op], version: int) -> list[str]:
+    """Fields of an operation that a file of this version holds in its JSON."""
+    items = [item for item in dataclasses.fields(cls) if "tensor" not in item.metadata]
+    return [item.name for item in items if item.metadata.get("since", 1) <= version]
 
 
 def _check_document(path: Path, document: dict[str, Any]) -> None:
-    if set(document) != _TOP_KEYS:
-        raise fail(path, f"the graph must have the keys {sorted(_TOP_KEYS)}, got {sorted(document)}")
+    keys = _TOP_KEYS | ({"windows"} if document["version"] > 1 else set())
+    if set(document) != keys:
+        raise fail(path, f"the graph must have the keys {sorted(keys)}, got {sorted(document)}")
     if type(document["tau"]) is not int or document["tau"] != 2:
         raise fail(
             path, f"tau must be 2, got {document['tau']!r}", "the integer form exists for tau = 2 only"
@@ -132,7 +137,8 @@ def _check_document(path: Path, document: dict[str, Any]) -> None:
 
 def _build(path: Path, document: dict[str, Any], tensors: dict[str, Array]) -> Network:
     ops = [_op_from_json(path, entry, tensors, document["version"]) for entry in document["ops"]]
-    network = Network(ops, document["time_steps"], document["provenance"])
+    windows = document.get("windows", 1)
+    network = Network(ops, document["time_steps"], document["provenance"], windows)
     known = {_tensor_name(op, item.name) for op in ops for item in op.tensor_fields()}
     if extra := sorted(name for name in set(tensors) - known if not name.startswith(_GOLDEN)):
         raise fail(path, f"tensors {extra} belong to no operation")
@@ -148,7 +154,7 @@ def _op_from_json(path: Path, entry: dict[str, Any], tensors: dict[str, Array], 
         )
     cls = OPS[kind]
     held = {item.name for item in cls.tensor_fields()}
-    wanted = {item.name for item in dataclasses.fields(cls)} - held | {"kind"}
+    wanted = {"kind", *_constants(cls, version)}
     if set(entry) != wanted:
         got = sorted(entry)
         raise fail(path, f"{kind} {entry.get('name')!r} must have the keys {sorted(wanted)}, got {got}")

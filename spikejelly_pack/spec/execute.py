@@ -15,15 +15,17 @@ import numpy as np
 from .bits import code_dtype, unpack
 from .equations import charge, fire_digits, nearest_code, right_aligned
 from .errors import DtypeError, ShapeError
-from .firing import add_bias, load_register, packed_code, thresholds
+from .firing import add_bias, fire_stream, load_register, packed_fire, thresholds, unloaded
 from .graph import Input, MaxPool2d, Network, Neuron, Op, Readout, Synapse
 from .graph.base import Array
 from .graph.scale import per_channel
+from .windows import by_window, in_order, windows_of
 from .wiring import DigitPool, wire
 
 __all__ = [
     "Codes",
     "as_inputs",
+    "as_stream",
     "encode",
     "outputs",
     "packed_step",
@@ -35,12 +37,13 @@ __all__ = [
 Codes = Mapping[str, Array]
 
 
-def _batch(op: Input) -> str:
-    return f"[N, {', '.join(map(str, op.shape))}]"
+def _batch(op: Input, windows: int = 1) -> str:
+    lead = "N" if windows == 1 else f"{windows}, N"
+    return f"[{lead}, {', '.join(map(str, op.shape))}]"
 
 
 def encode(op: Input, x: Any) -> Array:
-    """Codes ``[N, *shape]`` of real values: the encoder, in float32 as everywhere.
+    """Codes ``[N, *shape]`` (or ``[W, N, *shape]``) of real values: the encoder, in float32 as everywhere.
 
     Raises:
         ShapeError: The sample shape differs from the input's.
@@ -49,7 +52,7 @@ def encode(op: Input, x: Any) -> Array:
     values = np.asarray(x)
     if values.dtype.kind not in "fiub":
         raise DtypeError(f"{op.label}: values must be numbers, got dtype {values.dtype}; convert them first.")
-    if values.shape[1:] != op.shape:
+    if op.shape not in {values.shape[1:], values.shape[2:]}:
         raise ShapeError(
             f"{op.label}: values must have shape {_batch(op)}, got {values.shape}; reshape them."
         )
@@ -58,7 +61,7 @@ def encode(op: Input, x: Any) -> Array:
     if np.isnan(values).any():
         raise DtypeError(f"{op.label}: values must be numbers, got NaN; clean the data first.")
     weight_sum = np.float32((1 << op.time_steps) - 1)
-    lsb = per_channel(op.threshold / weight_sum, values.ndim - 1)
+    lsb = per_channel(op.threshold / weight_sum, len(op.shape))
     magnitude = np.abs(values) if op.signed else values
     with np.errstate(over="ignore"):
         code = nearest_code(magnitude, lsb, op.max_code, 0.5 if op.half else 0.0, np.floor)
@@ -66,8 +69,12 @@ def encode(op: Input, x: Any) -> Array:
     return cast("Array", code.astype(code_dtype(op.time_steps, op.signed)))
 
 
-def as_inputs(network: Network, codes: Codes | Array) -> dict[str, Array]:
-    """Codes by input name, checked against the network (a bare array serves a single input)."""
+def as_inputs(network: Network, codes: Codes | Array, windows: int | None = None) -> dict[str, Array]:
+    """Codes by input name, checked against the network (a bare array serves a single input).
+
+    ``[N, *shape]``, or ``[W, N, *shape]`` where ``windows`` (default: the network's) is more than one.
+    """
+    count = windows_of(network, windows)
     if not isinstance(codes, Mapping):
         if len(network.inputs) != 1:
             raise ShapeError(
@@ -79,14 +86,14 @@ def as_inputs(network: Network, codes: Codes | Array) -> dict[str, Array]:
             f"Network: has inputs {[op.name for op in network.inputs]}, got codes for {unknown}; leave "
             "those out."
         )
-    result = {op.name: _checked_codes(op, codes.get(op.name)) for op in network.inputs}
-    counts = [len(array) for array in result.values()]
+    result = {op.name: _checked_codes(op, codes.get(op.name), count) for op in network.inputs}
+    counts = [array.shape[int(count > 1)] for array in result.values()]
     if len(set(counts)) != 1:
         raise ShapeError(f"Network: all inputs must have the same number of samples, got {counts}; cut them.")
     return result
 
 
-def _checked_codes(op: Input, codes: Any) -> Array:
+def _checked_codes(op: Input, codes: Any, windows: int) -> Array:
     if codes is None:
         raise ShapeError(f"{op.label}: its codes are missing; pass them by name.")
     array = np.asarray(codes)
@@ -94,8 +101,12 @@ def _checked_codes(op: Input, codes: Any) -> Array:
         raise DtypeError(
             f"{op.label}: codes must be integers, got dtype {array.dtype}; use encode() on values."
         )
-    if array.shape[1:] != op.shape:
-        raise ShapeError(f"{op.label}: codes must have shape {_batch(op)}, got {array.shape}; reshape them.")
+    lead, sample = array.shape[: -len(op.shape)], array.shape[-len(op.shape) :]
+    fits = len(lead) == 1 if windows == 1 else len(lead) == 2 and lead[0] == windows
+    if not fits or sample != op.shape:
+        raise ShapeError(
+            f"{op.label}: codes must have shape {_batch(op, windows)}, got {array.shape}; reshape them."
+        )
     low = -op.max_code if op.signed else 0
     if array.size and (array.min() < low or array.max() > op.max_code):
         raise DtypeError(
@@ -110,6 +121,11 @@ def visible(network: Network) -> list[str]:
     return [op.name for op in network.ops.values() if isinstance(op, (Input, Neuron, Readout))]
 
 
+def as_stream(network: Network, codes: Codes | Array, windows: int) -> dict[str, Array]:
+    """Checked codes by input name as the stream ``[N * W, *shape]``: sample after sample."""
+    return {name: in_order(array, windows) for name, array in as_inputs(network, codes, windows).items()}
+
+
 def _layer_by_layer(
     network: Network, values: dict[str, Array], step: Callable[[Op, list[Array]], Array]
 ) -> dict[str, Array]:
@@ -119,23 +135,31 @@ def _layer_by_layer(
     return {name: values[name] for name in visible(network)}
 
 
-def run_packed(network: Network, codes: Codes | Array) -> dict[str, Array]:
+def run_packed(network: Network, codes: Codes | Array, windows: int | None = None) -> dict[str, Array]:
     """One pass: every operation once, on codes.
 
     Args:
         network: Integer network.
-        codes: Input codes ``[N, *shape]`` (by input name where there are several).
+        codes: Input codes ``[N, *shape]``, or ``[W, N, *shape]`` where a sample has several windows (by input
+            name where there are several).
+        windows: W, windows of one sample, in order; what neurons carry is reset before each sample. Default:
+            the network's own.
 
     Returns:
-        Codes ``[N, *]`` of every input and neuron, membranes ``[N, *]`` (int64) of every readout, by name.
+        Codes ``[N, *]`` of every input and neuron, membranes ``[N, *]`` (int64) of every readout, by name;
+        ``[W, N, *]`` where W is more than one.
     """
-    return _layer_by_layer(network, as_inputs(network, codes), packed_step)
+    count = windows_of(network, windows)
+    values = _layer_by_layer(
+        network, as_stream(network, codes, count), lambda op, parts: packed_step(op, parts, count)
+    )
+    return {name: by_window(value, count) for name, value in values.items()}
 
 
-def packed_step(op: Op, parts: list[Array]) -> Array:
-    """What one operation but an input makes of the codes or sums it reads."""
+def packed_step(op: Op, parts: list[Array], windows: int = 1) -> Array:
+    """What one operation but an input makes of the stream ``[N * W, *]`` of codes or sums it reads."""
     if isinstance(op, Neuron):
-        return packed_code(op, add_bias(op.bias, parts[0]))
+        return fire_stream(op, parts[0], windows, lambda start: packed_fire(op, start))
     if isinstance(op, Readout):
         return add_bias(op.bias, parts[0])
     if isinstance(op, Synapse):
@@ -143,16 +167,18 @@ def packed_step(op: Op, parts: list[Array]) -> Array:
     return wire(op, parts)
 
 
-def run_serial_multi_step(network: Network, codes: Codes | Array) -> dict[str, Array]:
-    """Layer by layer on whole spike trains ``[T, N, *]``; arguments and result as :func:`run_packed`.
+def run_serial_multi_step(
+    network: Network, codes: Codes | Array, windows: int | None = None
+) -> dict[str, Array]:
+    """Layer by layer on whole spike trains ``[T, N * W, *]``; arguments and result as :func:`run_packed`.
 
     A neuron with fewer digits than the window right-aligns its code: the leading digits are zero.
     """
-    window = network.time_steps
+    window, count = network.time_steps, windows_of(network, windows)
 
     def step(op: Op, parts: list[Array]) -> Array:
         if isinstance(op, Neuron):
-            return _fire_train(op, charge(parts[0], 2), window)
+            return _fire_trains(op, charge(parts[0], 2), window, count)
         if isinstance(op, Readout):
             return add_bias(op.bias, charge(parts[0], 2))
         if isinstance(op, Synapse):
@@ -164,17 +190,20 @@ def run_serial_multi_step(network: Network, codes: Codes | Array) -> dict[str, A
             return np.stack([pool.step(phase, digits) for phase, digits in enumerate(parts[0])])
         return wire(op, parts, batch_axes=2)
 
-    trains = {name: unpack(array, window) for name, array in as_inputs(network, codes).items()}
+    trains = {name: unpack(array, window) for name, array in as_stream(network, codes, count).items()}
     values = _layer_by_layer(network, trains, step)
-    return {name: _collected(network.ops[name], value) for name, value in values.items()}
+    return {name: by_window(_collected(network.ops[name], value), count) for name, value in values.items()}
 
 
-def _fire_train(op: Neuron, accumulator: Array, window: int) -> Array:
-    register, sign = load_register(op, accumulator)
-    steps = thresholds(op, window, register)
-    spikes, _ = fire_digits(register, [theta for theta in steps if theta is not None])
-    digits = right_aligned([spike * sign for spike in spikes], window, np.zeros_like(register))
-    return np.stack(digits).astype(np.int8)
+def _fire_trains(op: Neuron, accumulators: Array, window: int, windows: int) -> Array:
+    def fire(start: Array) -> tuple[Array, Array]:
+        register, sign = load_register(op, start)
+        steps = thresholds(op, window, register)
+        spikes, register = fire_digits(register, [theta for theta in steps if theta is not None])
+        digits = right_aligned([spike * sign for spike in spikes], window, np.zeros_like(register))
+        return np.stack(digits, axis=1).astype(np.int8), unloaded(op, register, sign)
+
+    return np.moveaxis(fire_stream(op, accumulators, windows, fire), 1, 0)
 
 
 def _collected(op: Op, value: Array) -> Array:
@@ -186,6 +215,6 @@ def _collected(op: Op, value: Array) -> Array:
 def outputs(network: Network, membranes: Mapping[str, Array]) -> dict[str, Array]:
     """Real outputs (float64) of every readout from its membranes."""
     return {
-        op.name: membranes[op.name] * per_channel(op.scale, membranes[op.name].ndim - 1)
+        op.name: membranes[op.name] * per_channel(op.scale, len(network.shapes[op.name]))
         for op in network.readouts
     }

@@ -42,7 +42,7 @@ def net_builder() -> Any:
     from lava_bridge import rules as _rules  # noqa: F401  (fills RULES)
     from lava_bridge.build import RULES
 
-    return type("Builder", (SPEC_ROOM.NetBuilder,), {"kinds": frozenset(RULES)})
+    return type("Builder", (SPEC_ROOM.NetBuilder,), {"kinds": frozenset(RULES), "leaks": False})
 
 
 def same(actual: dict[str, Any], expected: dict[str, Any], names: Any) -> None:

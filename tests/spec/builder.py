@@ -15,15 +15,18 @@ from spikejelly_pack.spec import graph as g
 class NetBuilder:
     """Draws operations one after the other; hypothesis draws the structure, a generator the numbers.
 
-    ``kinds`` are the operations it may draw: an executor without a rule for one draws from fewer.
+    ``kinds`` are the operations it may draw, ``leaks`` whether neurons may carry from window to window: an
+    executor without a rule for one draws from fewer.
     """
 
+    leaks: ClassVar[bool] = True
     kinds: ClassVar[frozenset[str]] = frozenset(g.OPS)
 
     def __init__(self, draw: Callable[[Any], Any]) -> None:
         self.draw = draw
         self.rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
         self.time_steps = draw(st.integers(1, 6))
+        self.windows = draw(st.integers(2, 4)) if self.leaks and draw(st.booleans()) else 1
         self.ops: list[Any] = []
         self.spikes: list[tuple[str, tuple[int, ...]]] = []
 
@@ -45,6 +48,12 @@ class NetBuilder:
 
     def neuron(self, current: str, shape: tuple[int, ...]) -> None:
         channels = shape[0]
+        leak: dict[str, Any] = {}
+        if self.windows > 1 and self.draw(st.booleans()):
+            leak = {
+                "leak_shift": self.some(0, 3),
+                "carry": self.draw(st.sampled_from(["residual", "membrane"])),
+            }
         name = self.add(
             g.Neuron,
             current,
@@ -53,6 +62,7 @@ class NetBuilder:
             time_steps=self.some(1, self.time_steps),
             signed=self.draw(st.booleans()),
             rounding=self.draw(st.sampled_from(["round_half_up", "floor"])),
+            **leak,
         )
         self.spikes.append((name, shape))
 
@@ -140,7 +150,34 @@ class NetBuilder:
             current, _ = self.conv(source, shape, same=True)
             self.neuron(self.add(g.Upsample2d, current, factor=factor), wide)
 
-    maps: ClassVar[dict[str, Callable[..., None]]] = {"max_pool2d": max_pool, "upsample2d": upsample}
+    def transposed(self, source: str, shape: tuple[int, ...]) -> None:
+        """Every constant for each axis on its own; the output stays small."""
+        groups = self.draw(st.sampled_from([n for n in (1, 2) if shape[0] % n == 0]))
+        kernel = (self.some(1, 3), self.some(1, 3))
+        stride = (self.some(1, 2 if shape[1] < 6 else 1), self.some(1, 2 if shape[2] < 6 else 1))
+        dilation = (self.some(1, 2), self.some(1, 2))
+        full = [
+            (n - 1) * s + d * (k - 1) + 1
+            for n, s, d, k in zip(shape[1:], stride, dilation, kernel, strict=True)
+        ]
+        name = self.add(
+            g.ConvTranspose2d,
+            source,
+            weight_bits=8,
+            weight=self.numbers(groups * self.some(1, 2), shape[0] // groups, *kernel),
+            stride=stride,
+            dilation=dilation,
+            groups=groups,
+            padding=[self.some(0, min(2, (n - 1) // 2)) for n in full],
+            output_padding=[self.some(0, max(s, d) - 1) for s, d in zip(stride, dilation, strict=True)],
+        )
+        self.neuron(name, self.ops[-1].output_shape(shape))
+
+    maps: ClassVar[dict[str, Callable[..., None]]] = {
+        "max_pool2d": max_pool,
+        "upsample2d": upsample,
+        "conv_transpose2d": transposed,
+    }
 
     def dense(self, source: str, shape: tuple[int, ...], out: int) -> tuple[str, tuple[int, ...]]:
         if len(shape) > 1:
@@ -154,7 +191,7 @@ class NetBuilder:
         source, shape = self.spikes[-1]
         current, _ = self.dense(source, shape, 3)
         self.add(g.Readout, current, scale=np.full(3, 0.5), bias=self.numbers(3, high=900))
-        return g.Network(self.used(), self.time_steps)
+        return g.Network(self.used(), self.time_steps, None, self.windows)
 
     def used(self) -> list[Any]:
         """A concatenation drawn but never read is no network."""
@@ -165,9 +202,10 @@ class NetBuilder:
         return kept[::-1]
 
     def codes(self, network: Any, samples: int) -> dict[str, Any]:
-        """Random input codes, both ends included."""
+        """Random codes, both ends included: ``[N, *]``, or ``[W, N, *]`` where samples have W windows."""
         result = {}
+        lead = (samples,) if network.windows == 1 else (network.windows, samples)
         for op in network.inputs:
             low = -op.max_code if op.signed else 0
-            result[op.name] = self.rng.integers(low, op.max_code + 1, size=(samples, *op.shape))
+            result[op.name] = self.rng.integers(low, op.max_code + 1, size=(*lead, *op.shape))
         return result

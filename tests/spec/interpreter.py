@@ -100,11 +100,31 @@ def _biased(op: Any, x: Value) -> Value:
     return {index: value + int(op.bias[index[0]]) for index, value in x.items()}
 
 
-def _fire(op: Any, x: Value) -> Value:
-    return {
-        index: code_of(value, int(op.threshold[index[0]]), op.time_steps, op.signed, op.rounding)
-        for index, value in _biased(op, x).items()
-    }
+def _transposed(op: Any, x: Value, shape: Shape, out: Shape) -> Value:
+    weight = op.weight.tolist()
+    per_group, depth = len(weight) // op.groups, len(weight[0])
+    result = dict.fromkeys(itertools.product(*map(range, out)), 0)
+    for o, c, i, j in itertools.product(*map(range, op.weight.shape)):
+        for h, w in itertools.product(range(shape[1]), range(shape[2])):
+            row = h * op.stride[0] + i * op.dilation[0] - op.padding[0]
+            column = w * op.stride[1] + j * op.dilation[1] - op.padding[1]
+            if (o, row, column) in result:
+                result[o, row, column] += weight[o][c][i][j] * x[o // per_group * depth + c, h, w]
+    return result
+
+
+def _fire(op: Any, x: Value, carried: Value | None) -> tuple[Value, Value]:
+    """Codes, and what goes into the next window of the sample (``carried``: from the one before)."""
+    codes, left = {}, {}
+    for index, value in _biased(op, x).items():
+        theta = int(op.threshold[index[0]])
+        if carried is not None and op.leak_shift is not None:
+            value += math.floor(Fraction(carried[index], 2**op.leak_shift))
+        code = codes[index] = code_of(value, theta, op.time_steps, op.signed, op.rounding)
+        rest = value if op.carry == "membrane" else value - theta * code
+        full = theta * (2**op.time_steps - 1)
+        left[index] = min(max(rest, -full), full)
+    return codes, left
 
 
 # Operation, its inputs' values and shapes, and its own shape to its value.
@@ -122,7 +142,7 @@ MEANINGS: dict[str, Callable[[Any, list[Value], list[Shape], Shape], Value]] = {
     },
     "delay": lambda _op, parts, _shapes, _out: parts[0],
     "readout": lambda op, parts, _shapes, _out: _biased(op, parts[0]),
-    "neuron": lambda op, parts, _shapes, _out: _fire(op, parts[0]),
+    "conv_transpose2d": lambda op, parts, shapes, out: _transposed(op, parts[0], shapes[0], out),
 }
 
 
@@ -132,21 +152,44 @@ def _one(network: Any, op: Any, parts: list[Value]) -> Value:
 
 
 def interpret(network: Any, codes: dict[str, Any]) -> dict[str, list[Any]]:
-    """Codes of inputs and neurons and membranes of readouts, ``[N, *]`` as nested lists, by name."""
-    samples = len(next(iter(codes.values())))
+    """Codes of inputs and neurons and membranes of readouts as nested lists, by name.
+
+    ``[N, *]``, or ``[W, N, *]`` from codes ``[W, N, *]`` where the samples of the network have W windows.
+    """
+    if network.windows == 1:
+        return {name: rows[0] for name, rows in _windows(network, codes, 1).items()}
+    return _windows(network, codes, network.windows)
+
+
+def _windows(network: Any, codes: dict[str, Any], windows: int) -> dict[str, list[list[Any]]]:
+    first = np.asarray(next(iter(codes.values())))
+    samples = first.shape[0 if windows == 1 else 1]
     shown = [op.name for op in network.ops.values() if op.kind in {"input", "neuron", "readout"}]
-    result: dict[str, list[Any]] = {name: [] for name in shown}
+    result: dict[str, list[list[Any]]] = {name: [[] for _ in range(windows)] for name in shown}
     for n in range(samples):
-        values: dict[str, Value] = {}
-        for op in network.ops.values():
-            if op.kind == "input":
-                sample = np.asarray(codes[op.name][n])
-                values[op.name] = {index: int(sample[index]) for index in np.ndindex(*sample.shape)}
-            else:
-                values[op.name] = _one(network, op, [values[name] for name in op.inputs])
-        for name in shown:
-            array = np.empty(network.shapes[name], object)
-            for index, value in values[name].items():
-                array[index] = value
-            result[name].append(array.tolist())
+        carried: dict[str, Value] = {}  # every sample starts from nothing
+        for w in range(windows):
+            at = n if windows == 1 else (w, n)
+            given = {name: np.asarray(array)[at] for name, array in codes.items()}
+            values = _window(network, given, carried)
+            for name in shown:
+                array = np.empty(network.shapes[name], object)
+                for index, value in values[name].items():
+                    array[index] = value
+                result[name][w].append(array.tolist())
     return result
+
+
+def _window(network: Any, codes: dict[str, Any], carried: dict[str, Value]) -> dict[str, Value]:
+    """Values of every operation in one window; ``carried`` is replaced by what the next one starts from."""
+    values: dict[str, Value] = {}
+    for op in network.ops.values():
+        parts = [values[name] for name in op.inputs]
+        if op.kind == "input":
+            sample = codes[op.name]
+            values[op.name] = {index: int(sample[index]) for index in np.ndindex(*sample.shape)}
+        elif op.kind == "neuron":
+            values[op.name], carried[op.name] = _fire(op, parts[0], carried.get(op.name))
+        else:
+            values[op.name] = _one(network, op, parts)
+    return values

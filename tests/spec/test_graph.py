@@ -36,6 +36,7 @@ def make(kind: str, **changes: Any) -> Any:
         "delay": {"windows": 2},
         "max_pool2d": {},
         "upsample2d": {},
+        "conv_transpose2d": {"weight": ints(4, 1, 3, 3), "weight_bits": 8, "groups": 2},
     }
     return g.OPS[kind](**{"name": "op", "inputs": ("x",), **constants[kind], **changes})
 

@@ -172,3 +172,56 @@ def test_upsampling_needs_maps_that_fit() -> None:
     ]
     with pytest.raises(ShapeError, match="one sample may hold at most"):
         g.Network(ops, 4)
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_transposed_convolution_spreads_every_value(data: st.DataObject) -> None:
+    """Stride, padding, output padding, dilation and groups, each axis on its own, against loops that add."""
+
+    def draw(low: int, high: int) -> int:
+        return int(data.draw(st.integers(low, high)))
+
+    rng = np.random.default_rng(draw(0, 2**32 - 1))
+    groups, depth, per_group = draw(1, 3), draw(1, 2), draw(1, 2)
+    kernel, stride, dilation = (draw(1, 3), draw(1, 3)), (draw(1, 3), draw(1, 3)), (draw(1, 2), draw(1, 2))
+    padding = (draw(0, 2), draw(0, 2))
+    extra = tuple(draw(0, max(s, d) - 1) for s, d in zip(stride, dilation, strict=True))
+    height, width = draw(1, 4), draw(1, 4)
+    weight = rng.integers(-128, 128, size=(groups * per_group, depth, *kernel)).astype(np.int32)
+    constants = {"stride": stride, "padding": padding, "output_padding": extra, "dilation": dilation}
+    op = g.ConvTranspose2d(name="t", inputs=("x",), weight_bits=8, weight=weight, groups=groups, **constants)
+    try:
+        shape = op.output_shape((groups * depth, height, width))
+    except ShapeError:
+        assume(False)
+    x = rng.integers(-15, 16, size=(2, groups * depth, height, width)).astype(np.int8)
+    expected = np.zeros((2, *shape), np.int64)
+    for n, o, c, i, j, h, w in np.ndindex(2, *weight.shape, height, width):
+        row = h * stride[0] + i * dilation[0] - padding[0]
+        column = w * stride[1] + j * dilation[1] - padding[1]
+        if 0 <= row < shape[1] and 0 <= column < shape[2]:
+            expected[n, o, row, column] += int(weight[o, c, i, j]) * int(
+                x[n, o // per_group * depth + c, h, w]
+            )
+    got = op.apply(x)
+    assert got.dtype == np.int64
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize(
+    ("constants", "text"),
+    [
+        ({"output_padding": 1}, r"output_padding must be below stride or dilation, got \(1, 1\)"),
+        ({"padding": 3}, r"padding \(3, 3\) leaves nothing of an output of \(4, 4\)"),
+        ({"groups": 2}, r"input must have shape \(4, H, W\), got \(2, 2, 2\)"),
+        ({"groups": 3}, r"groups must be an integer in 1\.\.2, got 3"),
+        ({"stride": 0}, "stride must be an integer in 1"),
+    ],
+)
+def test_bad_transposed_convolutions_are_named(constants: Any, text: str) -> None:
+    weight = np.ones((2, 2, 3, 3), np.int32)
+    with pytest.raises(ShapeError, match=f"conv_transpose2d 't': .*{text}"):
+        g.ConvTranspose2d(name="t", inputs=("x",), weight_bits=8, weight=weight, **constants).output_shape(
+            (2, 2, 2)
+        )

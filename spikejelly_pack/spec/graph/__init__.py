@@ -9,6 +9,7 @@ from __future__ import annotations
 from .avg_pool2d import AvgPool2d
 from .base import OPS, Op, Shape, Signal, Synapse, register, tensor_field
 from .conv2d import Conv2d
+from .conv_transpose2d import ConvTranspose2d
 from .dense import Dense
 from .endpoints import Input, Readout
 from .max_pool2d import MaxPool2d
@@ -24,6 +25,7 @@ __all__ = [
     "AvgPool2d",
     "Concat",
     "Conv2d",
+    "ConvTranspose2d",
     "Delay",
     "Dense",
     "Flatten",

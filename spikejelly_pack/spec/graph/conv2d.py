@@ -12,7 +12,7 @@ from ..errors import ShapeError
 from .base import Array, Shape, Synapse, check_size, integer, pair, register, tensor_field
 from .dense import exact_matmul
 
-__all__ = ["Conv2d", "spatial_shape", "windows"]
+__all__ = ["Conv2d", "check_groups", "correlate", "spatial_shape", "windows"]
 
 _CHUNK = 1 << 24  # float64 values of one unfolded piece
 
@@ -54,6 +54,41 @@ def spatial_shape(
     return size
 
 
+def correlate(
+    x: Array,
+    weight: Array,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+) -> Array:
+    """Currents ``[N, out, H_out, W_out]`` (int64) of ``x`` ``[N, in, H, W]``, exactly."""
+    view = windows(x.astype(np.float64), weight.shape[2:], stride, padding, dilation)
+    samples, _, height, width = view.shape[:4]
+    rows = weight.reshape(groups, weight.shape[0] // groups, math.prod(weight.shape[1:]))
+    # Every value appears once per window that covers it: some samples at a time bound the memory.
+    chunk = max(1, _CHUNK // (groups * rows.shape[2] * height * width))
+    out = np.empty((samples, weight.shape[0], height, width), np.int64)
+    for first in range(0, samples, chunk):
+        part = view[first : first + chunk].transpose(0, 1, 4, 5, 2, 3)
+        columns = part.reshape(len(part), groups, rows.shape[2], height * width)
+        out[first : first + chunk] = exact_matmul(rows, columns).reshape(len(part), *out.shape[1:])
+    return out
+
+
+def check_groups(owner: str, weight: Array, value: int) -> int:
+    """Groups of a weight ``[out, in / groups, k_h, k_w]``; raises where they or the shape are wrong."""
+    if weight.ndim != 4 or 0 in weight.shape:
+        raise ShapeError(
+            f"{owner}: weight must be [out, in / groups, k_h, k_w], got shape {weight.shape}; reshape it."
+        )
+    out, remedy = weight.shape[0], "use one that divides the output channels"
+    groups = integer(owner, "groups", value, 1, out, remedy, ShapeError)
+    if out % groups:
+        raise ShapeError(f"{owner}: groups must divide {out} output channels, got {groups}; {remedy}.")
+    return groups
+
+
 @register("conv2d")
 @dataclass(frozen=True, eq=False)
 class Conv2d(Synapse):
@@ -67,19 +102,9 @@ class Conv2d(Synapse):
 
     def check(self) -> None:
         super().check()
-        if self.weight.ndim != 4 or 0 in self.weight.shape:
-            raise ShapeError(
-                f"{self.label}: weight must be [out, in / groups, k_h, k_w], got shape "
-                f"{self.weight.shape}; reshape it."
-            )
+        groups = check_groups(self.label, self.weight, self.groups)
         for name, low in (("stride", 1), ("padding", 0), ("dilation", 1)):
             object.__setattr__(self, name, pair(self.label, name, getattr(self, name), low))
-        out, remedy = self.weight.shape[0], "use one that divides the output channels"
-        groups = integer(self.label, "groups", self.groups, 1, out, remedy, ShapeError)
-        if out % groups:
-            raise ShapeError(
-                f"{self.label}: groups must divide {out} output channels, got {groups}; {remedy}."
-            )
         object.__setattr__(self, "groups", groups)
 
     def output_shape(self, *shapes: Shape) -> Shape:
@@ -97,14 +122,4 @@ class Conv2d(Synapse):
 
     def apply(self, x: Array, weight: Array | None = None) -> Array:
         w = self.weight if weight is None else weight
-        view = windows(x.astype(np.float64), w.shape[2:], self.stride, self.padding, self.dilation)
-        samples, _, height, width = view.shape[:4]
-        rows = w.reshape(self.groups, w.shape[0] // self.groups, math.prod(w.shape[1:]))
-        # Every value appears once per window that covers it: some samples at a time bound the memory.
-        chunk = max(1, _CHUNK // (self.groups * rows.shape[2] * height * width))
-        out = np.empty((samples, w.shape[0], height, width), np.int64)
-        for first in range(0, samples, chunk):
-            part = view[first : first + chunk].transpose(0, 1, 4, 5, 2, 3)
-            columns = part.reshape(len(part), self.groups, rows.shape[2], height * width)
-            out[first : first + chunk] = exact_matmul(rows, columns).reshape(len(part), *out.shape[1:])
-        return out
+        return correlate(x, w, self.stride, self.padding, self.dilation, self.groups)

@@ -9,12 +9,14 @@ import numpy as np
 
 from ..errors import ParameterError, ShapeError, UnsupportedError
 from ..parameters import check_time_steps
-from .base import Op, Shape, Signal, Synapse, check_size
+from .base import Op, Shape, Signal, Synapse, check_size, integer
 from .endpoints import Input, Readout
 from .neuron import Neuron
 from .wiring import Add, Concat, Delay
 
-__all__ = ["Network"]
+__all__ = ["MAX_WINDOWS", "Network", "check_windows"]
+
+MAX_WINDOWS = 1 << 16
 
 
 class Network:
@@ -24,6 +26,8 @@ class Network:
         ops: Operations, each after those it reads.
         time_steps: T, length of a window; no code has more digits.
         provenance: Who made it, as JSON text values.
+        windows: W, windows of one sample, one after the other; 1..65536. Neurons with a leak carry from one
+            to the next and start each sample from nothing.
 
     Attributes:
         ops: Operations by name, in topological order.
@@ -38,8 +42,15 @@ class Network:
             network out.
     """
 
-    def __init__(self, ops: Iterable[Op], time_steps: int, provenance: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        ops: Iterable[Op],
+        time_steps: int,
+        provenance: dict[str, str] | None = None,
+        windows: int = 1,
+    ) -> None:
         self.time_steps = check_time_steps(time_steps, "Network")
+        self.windows = check_windows("Network", windows)
         self.provenance = _checked_provenance(provenance)
         self.ops: dict[str, Op] = {}
         self.shapes: dict[str, Shape] = {}
@@ -110,6 +121,16 @@ class Network:
         return [op for op in self.ops.values() if isinstance(op, Synapse)]
 
     @property
+    def carries(self) -> bool:
+        """Whether any neuron carries from one window of a sample to the next."""
+        return any(op.carries for op in self.neurons)
+
+    @property
+    def version(self) -> int:
+        """Oldest version of the exchange file that holds the network."""
+        return max(2 if self.windows > 1 else 1, *(op.version for op in self.ops.values()))
+
+    @property
     def depth(self) -> int:
         """Windows until every readout has completed window 0 in the single-step form."""
         return max(self.latency[op.name] for op in self.readouts)
@@ -125,6 +146,11 @@ class Network:
         while broken := network.unbalanced():
             network = _delay_inputs(network, broken[0])
         return network
+
+
+def check_windows(owner: str, value: object) -> int:
+    """W, windows of one sample, as an ``int``."""
+    return integer(owner, "windows", value, 1, MAX_WINDOWS, "give the number of windows of one sample")
 
 
 def _checked_provenance(provenance: object) -> dict[str, str]:
@@ -170,7 +196,7 @@ def _delay_inputs(network: Network, join: Op) -> Network:
             ops += [*fresh.values(), replace(join, inputs=inputs)]
         else:
             ops.append(op)
-    return Network(_without_unused(ops), network.time_steps, network.provenance)
+    return Network(_without_unused(ops), network.time_steps, network.provenance, network.windows)
 
 
 def _same(one: Op, other: Op) -> bool:

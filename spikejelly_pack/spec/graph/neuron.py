@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
 
 from ..errors import BoundError, ShapeError
-from ..parameters import ROUNDINGS, check_choice, check_time_steps
+from ..parameters import CARRIES, ROUNDINGS, check_choice, check_time_steps
 from .base import Array, Op, Shape, Signal, boolean, integer, register, tensor_field
 
-__all__ = ["Neuron", "check_state_bits"]
+__all__ = ["MAX_SHIFT", "Neuron", "check_state_bits"]
+
+MAX_SHIFT = 31  # registers have at most 32 bits
 
 
 def check_state_bits(owner: str, bits: int) -> int:
@@ -31,6 +33,9 @@ class Neuron(Op):
         signed: Fire on the absolute value.
         rounding: ``"round_half_up"`` adds ``theta_int // 2`` before firing; ``"floor"`` adds nothing.
         state_bits: Declared width of the membrane register, sign included.
+        leak_shift: k of the leak ``2^-k`` between the windows of a sample, 0..31; None: windows independent.
+        carry: With a leak, what is carried: ``"residual"`` (left by the soft reset) or ``"membrane"``
+            (before it).
     """
 
     threshold: Array = tensor_field(np.int32)
@@ -39,6 +44,8 @@ class Neuron(Op):
     signed: bool = False
     rounding: str = "round_half_up"
     state_bits: int = 24
+    leak_shift: int | None = field(default=None, metadata={"since": 2})
+    carry: str = field(default="residual", metadata={"since": 2})
     accepts: ClassVar[Signal | None] = Signal.CURRENTS
     emits: ClassVar[Signal | None] = Signal.SPIKES
 
@@ -47,6 +54,11 @@ class Neuron(Op):
         object.__setattr__(self, "signed", boolean(self.label, "signed", self.signed))
         check_choice(self.label, "rounding", self.rounding, ROUNDINGS)
         object.__setattr__(self, "state_bits", check_state_bits(self.label, self.state_bits))
+        if self.leak_shift is not None:
+            remedy = "use k for a leak of 2^-k, or None"
+            shift = integer(self.label, "leak_shift", self.leak_shift, 0, MAX_SHIFT, remedy)
+            object.__setattr__(self, "leak_shift", shift)
+        check_choice(self.label, "carry", self.carry, CARRIES if self.carries else CARRIES[:1])
         if self.threshold.ndim != 1 or not self.threshold.size or self.threshold.shape != self.bias.shape:
             raise ShapeError(
                 f"{self.label}: threshold and bias must be [C], got {self.threshold.shape} and "
@@ -61,6 +73,16 @@ class Neuron(Op):
                 f"{self.state_bits} bits, "
                 f"got {low}..{high}; use a coarser weight scale, fewer time steps or a wider state."
             )
+
+    @property
+    def version(self) -> int:
+        """Oldest version of the exchange file that holds the operation."""
+        return 2 if self.carries else super().version
+
+    @property
+    def carries(self) -> bool:
+        """Whether a window leaves something for the next one."""
+        return self.leak_shift is not None
 
     @property
     def half(self) -> bool:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ..execute import Codes, as_inputs, packed_step, run_packed
-from ..firing import add_bias, load_register
+from ..firing import add_bias, load_register, starts_of
 from ..graph import Input, Network, Neuron, Op, Readout, Signal, Synapse
 from ..graph.base import Array
+from ..windows import in_order
 from ..wiring import wire
 
 __all__ = ["fan_in", "observed_magnitudes", "synapses_per_weight", "width_of_weights"]
@@ -60,10 +61,10 @@ def observed_magnitudes(network: Network, codes: Codes | Array) -> dict[str, tup
 
     Args:
         network: Integer network.
-        codes: Input codes ``[N, *]`` as :func:`..execute.run_packed` takes them, N at least 1.
+        codes: Input codes as :func:`..execute.run_packed` takes them, at least one sample.
     """
     inputs = as_inputs(network, codes)
-    ran = run_packed(network, inputs)
+    ran = {name: in_order(value, network.windows) for name, value in run_packed(network, inputs).items()}
     found: dict[str, tuple[int, int]] = {}
     for op, register in _registers(network, ran):
         worst = np.abs(register).max(axis=0).reshape(-1)
@@ -90,4 +91,4 @@ def _registers(network: Network, codes: dict[str, Array]) -> Iterator[tuple[Op, 
                 if shift == 0:
                     yield op, add_bias(op.bias, parts[0])
             if isinstance(op, Neuron) and shift == 0:
-                yield op, load_register(op, parts[0])[0]
+                yield op, load_register(op, starts_of(op, parts[0], network.windows))[0]
