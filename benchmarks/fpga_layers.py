@@ -70,8 +70,11 @@ class Layer:
         top: Module.
         sources: Files of :data:`RTL`.
         parameters: Of the module.
-        memories: Contents of the ``.mem`` files.
+        memories: Contents of generated files.
         dsp: Whether synthesis may use DSP blocks.
+        out_bits: Width of the output's tdata.
+        inputs: Input ports of the module, connected to the bench's stimulus word.
+        facts: Widths, for the results.
     """
 
     name: str
@@ -82,6 +85,7 @@ class Layer:
     dsp: bool = False
     out_bits: int = 8
     inputs: str = ""
+    facts: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -222,19 +226,34 @@ def mac_stream(layer: Layer, codes: Array, size: Size) -> Stream:
         words = indices << 40 | sample[indices]
         words[-1] |= 1 << 32
         beats.extend(words.tolist())
+    return Stream(np.array(beats, np.int64), code_words(codes, size), len(codes))
+
+
+def code_words(codes: Array, size: Size) -> Array:
+    """Output words of an integer layer for codes ``[samples, n_in]``, from the equation of its codes."""
     sums = codes.astype(np.int64) @ size.weights().T + size.bias() + size.step // 2
     answers = np.clip(np.floor_divide(sums, size.step), 0, (1 << size.bits) - 1)
     words = _joined(answers.reshape(len(codes), -1, size.fire), size.bits)
-    return Stream(np.array(beats, np.int64), _with_last(words, layer.out_bits), len(codes))
+    return _with_last(words, size.fire * size.bits)
+
+
+def stream_of(layer: Layer, size: Size, trains: Array) -> Stream:
+    """Stimulus and answers of a layer for the values of trains ``[samples, bits, n_in]``."""
+    if layer.top == "mac_dense":
+        return mac_stream(layer, decoded(trains), size)
+    steps = layer.parameters["T"]
+    if steps != size.bits:
+        trains = rate_trains(decoded(trains), steps)
+    return lif_stream(layer, trains, size.weights())
 
 
 def prepare(layer: Layer, folder: Path) -> list[str]:
     """Copy the sources and write the memories of a layer into ``folder``; names of the sources."""
-    for name in (*layer.sources, "tb_stream.sv"):
+    for name in layer.sources:
         (folder / name).write_text((RTL / name).read_text("utf-8"), "utf-8")
     for name, text in layer.memories.items():
         (folder / name).write_text(text, "utf-8")
-    return list(layer.sources)
+    return [*layer.sources, *(name for name in layer.memories if name.endswith(".sv"))]
 
 
 def simulate(layer: Layer, stream: Stream, folder: Path, stall: int = 0) -> float:
@@ -244,6 +263,7 @@ def simulate(layer: Layer, stream: Stream, folder: Path, stall: int = 0) -> floa
         RunError: A word differs from the reference.
     """
     sources = prepare(layer, folder)
+    (folder / "tb_stream.sv").write_text((RTL / "tb_stream.sv").read_text("utf-8"), "utf-8")
     parameters = ", ".join(f".{name}({value})" for name, value in layer.parameters.items())
     lines = {
         "DUT": f"{layer.top} #({parameters})",

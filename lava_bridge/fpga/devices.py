@@ -17,6 +17,7 @@ class Family:
     """What the devices of one architecture share.
 
     Attributes:
+        name: Of the architecture.
         synthesis: Pass of yosys; it makes DSP blocks of multiplications.
         without_dsp: The pass when it must not.
         tool: Place-and-route tool.
@@ -26,8 +27,11 @@ class Family:
         packer: Makes the bitstream of the routed design, and the option that makes place-and-route write it.
         memory_bits: Bits of one block memory.
         memory_width: Widest word of one block memory.
+        block_cost: LUTs that synthesis takes a block memory for, where it may choose.
+        lut_memory: Whether LUTs can be written.
     """
 
+    name: str
     synthesis: str
     without_dsp: str
     tool: str
@@ -37,6 +41,8 @@ class Family:
     packer: tuple[str, str]
     memory_bits: int
     memory_width: int
+    block_cost: int
+    lut_memory: bool
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ _ICE40_FLIP_FLOPS = [
 
 FAMILIES: dict[str, Family] = {
     "ecp5": Family(
+        name="ecp5",
         synthesis="synth_ecp5",
         without_dsp="synth_ecp5 -nodsp",
         tool="nextpnr-ecp5",
@@ -91,8 +98,11 @@ FAMILIES: dict[str, Family] = {
         packer=("ecppack", "--textcfg"),
         memory_bits=18432,
         memory_width=36,
+        block_cost=128,
+        lut_memory=True,
     ),
     "ice40": Family(
+        name="ice40",
         synthesis="synth_ice40 -device u -dsp",
         without_dsp="synth_ice40 -device u",
         tool="nextpnr-ice40",
@@ -107,6 +117,8 @@ FAMILIES: dict[str, Family] = {
         packer=("icepack", "--asc"),
         memory_bits=4096,
         memory_width=16,
+        block_cost=64,
+        lut_memory=False,
     ),
 }
 

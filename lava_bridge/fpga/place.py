@@ -17,7 +17,17 @@ from . import tools
 from .devices import RESOURCES, Device
 from .synth import Synthesis
 
-__all__ = ["Placed", "Routed", "frequency", "place", "route", "tiles", "used_resources"]
+__all__ = [
+    "Placed",
+    "Routed",
+    "frequency",
+    "pack",
+    "place",
+    "route",
+    "tiles",
+    "used_resources",
+    "utilization",
+]
 
 _BEL = re.compile(r"X(\d+)/Y(\d+)/(\S+)")
 
@@ -106,6 +116,43 @@ def _slowest_path(report: Mapping[str, Any]) -> dict[str, Any]:
         "wire_ns": round(wires, 3),
         "levels": sum(step["type"] == "logic" for step in steps),
     }
+
+
+def utilization(text: str, device: Device) -> dict[str, int]:
+    """Resources used, by our names, from what nextpnr prints once a design is packed.
+
+    Raises:
+        RunError: It printed none.
+    """
+    lines = re.findall(r"^Info:\s+(\w+):\s*(\d+)/\s*\d+\s+\d+%", text, re.MULTILINE)
+    used: dict[str, int] = {}
+    for name, count in lines:
+        if resource := device.family.used.get(name):
+            used[resource] = used.get(resource, 0) + int(count)
+    if not used:
+        raise RunError("packing: nextpnr must print the utilisation, did not; use nextpnr 0.4 or newer.")
+    return used
+
+
+def pack(
+    synthesis: Synthesis,
+    device: Device,
+    folder: Path,
+    *,
+    deadline: float = 900.0,
+    progress: Callable[[str], Any] = str,
+) -> dict[str, int]:
+    """Resources that a netlist takes once its cells are packed, placed or not; arguments as :func:`place`."""
+    done = tools.run(
+        tools.find(device.family.tool),
+        [*device.options, "--json", synthesis.netlist, "--pack-only"],
+        folder,
+        stage="packing",
+        deadline=deadline,
+        progress=progress,
+    )
+    used = utilization(done.text, device)
+    return {name: used.get(name, synthesis.used[name]) for name in RESOURCES}
 
 
 def route(

@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "spikejelly_pack.cli.evaluate",
     "export": "spikejelly_pack.cli.export",
     "simulate": "spikejelly_pack.cli.simulate",
+    "synth": "spikejelly_pack.cli.synth",
     "train": "spikejelly_pack.cli.train",
     "budget": "spikejelly_pack.cli.budget",
     "budget plan": "spikejelly_pack.cli.budget_plan",

@@ -17,7 +17,7 @@ from spikejelly_pack.spec.firing import packed_code
 from spikejelly_pack.spec.graph import Network
 from spikejelly_pack.spec.graph.base import Array
 
-__all__ = ["run"]
+__all__ = ["run", "sample_codes"]
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     network = exchange.load(args.file)
     if args.out:
         check_writable(args.out)
-    codes = _codes(network, args)
+    codes = sample_codes(network, args)
     result = lava_bridge.simulate(
         network,
         codes,
@@ -74,11 +74,10 @@ def _print(report: dict[str, Any]) -> None:
         print(f"written: {report['out']}")
 
 
-def _codes(network: Network, args: argparse.Namespace) -> dict[str, Array]:
+def sample_codes(network: Network, args: argparse.Namespace) -> dict[str, Array]:
+    """Input codes to run: the golden samples, or those of ``--input``, cut to ``--samples``."""
     if args.samples is not None and args.samples < 1:
-        raise ParameterError(
-            f"simulate: --samples must be >= 1, got {args.samples}; leave it out to use all."
-        )
+        raise ParameterError(f"--samples must be >= 1, got {args.samples}; leave it out to use all.")
     if args.input is None:
         golden = exchange.golden_samples(network, args.file)
         if not golden:

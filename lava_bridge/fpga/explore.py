@@ -1,0 +1,228 @@
+"""Chooses lanes and fire parallelism of every population so that a network fits, or fills, a device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from spikejelly_pack.spec.errors import ParameterError, UnsupportedError
+from spikejelly_pack.spec.graph import Network
+from spikejelly_pack.spec.graph.base import Array
+
+from .activity import busy, slowest
+from .design import Design
+from .devices import DEVICES, RESOURCES, Device
+from .estimate import estimate
+from .options import Options, PopulationOptions
+from .plan import plan
+
+__all__ = ["FILL", "FITS", "Choice", "check_fits", "explore", "over", "smallest_device"]
+
+# Share of a device that a design may take by estimate: place-and-route needs room for logic and wires.
+FILL: dict[str, float] = {"lut": 0.85, "ff": 0.9, "bram": 1.0, "dsp": 1.0, "io": 1.0}
+FITS = ("speed", "area")
+_LADDER = tuple(1 << k for k in range(13))
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """A design that was chosen.
+
+    Attributes:
+        options: Its parallelism.
+        design: What follows from them.
+        used: Estimated resources.
+        cycles: Estimated cycles per sample of the slowest part.
+        limit: What stopped the search.
+    """
+
+    options: Options
+    design: Design
+    used: dict[str, int]
+    cycles: float
+    limit: str
+
+
+def over(used: Mapping[str, int], device: Device) -> dict[str, float]:
+    """Share of the capacity that may be used, of every resource that is exceeded."""
+    shares = {name: used[name] / (FILL[name] * device.capacity[name]) for name in RESOURCES}
+    return {name: share for name, share in shares.items() if share > 1}
+
+
+def explore(
+    network: Network,
+    device: Device,
+    codes: Mapping[str, Array],
+    fit: str = "speed",
+    base: Options | None = None,
+    progress: Callable[[str], Any] = str,
+) -> Choice:
+    """Choose the parallelism.
+
+    Args:
+        network: Integer network.
+        device: Where it must fit.
+        codes: Codes of every population for some samples, as ``run_packed`` gives them: how busy each is.
+        fit: ``speed`` fills the device, the slowest population first; ``area`` takes the fewest LUTs.
+        base: Choices that stay: memories and digits.
+        progress: Gets a word on what is tried.
+
+    Raises:
+        ParameterError: Unknown ``fit``.
+        UnsupportedError: The smallest folding does not fit; the sentence says by how much, and what does.
+    """
+    if fit not in FITS:
+        raise ParameterError(f"fit: must be one of {', '.join(FITS)}, got {fit!r}; choose one.")
+    smallest = _smallest(network, device, codes, base or Options())
+    if over(smallest.used, device):
+        raise UnsupportedError(_refusal(network, device, smallest.used, codes, base))
+    if fit == "area":
+        return replace(smallest, limit="the fewest LUTs")
+    return _grow(smallest, network, device, codes, progress)
+
+
+def _chosen(network: Network, device: Device, codes: Mapping[str, Array], options: Options) -> Choice:
+    """The design of some options; memories move to LUTs while the blocks do not suffice."""
+    design = plan(network, options)
+    used = estimate(design, device)
+    for relieved in _relieved(design, device):
+        if used["bram"] <= FILL["bram"] * device.capacity["bram"]:
+            break
+        options = relieved
+        design = plan(network, options)
+        used = estimate(design, device)
+    return Choice(options, design, used, slowest(design, codes)[2], "")
+
+
+def _relieved(design: Design, device: Device) -> Iterator[Options]:
+    """Options with ever less in block memories: membranes if LUTs can hold them, then the smallest weights."""
+    options = design.options
+    if device.family.lut_memory:
+        options = replace(options, membrane_memory="distributed")
+        yield options
+    for population in sorted(
+        design.populations.values(), key=lambda p: sum(q.memory_bits for q in p.projections)
+    ):
+        options = _with(options, population.name, weight_memory="distributed")
+        yield options
+
+
+def _with(options: Options, name: str, **changes: Any) -> Options:
+    own = replace(options.per.get(name, PopulationOptions()), **changes)
+    return replace(options, per={**options.per, name: own})
+
+
+def _size(choice: Choice, device: Device) -> tuple[float, int]:
+    """What a small design has little of: the most exceeded share, then LUTs."""
+    return max(over(choice.used, device).values(), default=0.0), choice.used["lut"]
+
+
+def _smallest(network: Network, device: Device, codes: Mapping[str, Array], base: Options) -> Choice:
+    most = max(p.grid[0] for p in plan(network, base).populations.values())
+    tried = [
+        _chosen(network, device, codes, replace(base, lanes=lanes, fire=1))
+        for lanes in _LADDER
+        if lanes < 2 * most
+    ]
+    return min(tried, key=lambda choice: _size(choice, device))
+
+
+def _grow(
+    choice: Choice,
+    network: Network,
+    device: Device,
+    codes: Mapping[str, Array],
+    progress: Callable[[str], Any],
+) -> Choice:
+    """Raise the parallelism of whatever is slowest until it cannot rise or the device is full."""
+    while True:
+        name, part, cycles = slowest(choice.design, codes)
+        progress(f"exploring: {cycles:.0f} cycles per sample, {choice.used['lut']} LUTs")
+        wider = _wider(choice, name, part)
+        better = None
+        for options in wider:
+            found = _chosen(network, device, codes, options)
+            faster = busy(found.design, codes)[name][part] < cycles and found.cycles <= choice.cycles
+            if faster and not over(found.used, device):
+                better = found
+                break
+        if better is None:
+            full = any(over(estimate(plan(network, options), device), device) for options in wider)
+            why = f"the device is full: {name} cannot {part} faster" if full else f"{name} is fully parallel"
+            return replace(choice, limit=why)
+        choice = better
+
+
+def _wider(choice: Choice, name: str, part: str) -> list[Options]:
+    """Options that make a part of a population faster, the smallest step first."""
+    population = choice.design.populations[name]
+    channels = population.grid[0]
+    fires = [f for f in _LADDER if population.fire < f <= channels]
+    if part == "fire":
+        return [_with(choice.options, name, fire=fire) for fire in fires]
+    # Fewer membrane words per position; an event then reaches more neurons at once.
+    widths = sorted({-(-channels // chunks) for chunks in range(1, population.chunks)})
+    found = [_with(choice.options, name, lanes=lanes) for lanes in widths]
+    # Depthwise links and empty beats cost a cycle a beat: the sources may send more codes in one.
+    for projection in population.projections:
+        stream = choice.design.streams[projection.link.source]
+        more = [f for f in _LADDER if stream.fire < f <= stream.grid[0]]
+        found += [_with(choice.options, stream.name, fire=fire) for fire in more[:1]]
+    return found
+
+
+def _described(used: Mapping[str, int], device: Device) -> str:
+    parts = []
+    for name in over(used, device):
+        limit = FILL[name] * device.capacity[name]
+        parts.append(f"{used[name]} {name.upper()} where {limit:.0f} may be used")
+    return " and ".join(parts)
+
+
+def smallest_device(network: Network, codes: Mapping[str, Array], base: Options | None = None) -> str | None:
+    """Name of the smallest device that some folding fits by estimate, None if there is none."""
+    for name, device in DEVICES.items():
+        if not over(_smallest(network, device, codes, base or Options()).used, device):
+            return name
+    return None
+
+
+def _refusal(
+    network: Network,
+    device: Device,
+    used: Mapping[str, int],
+    codes: Mapping[str, Array],
+    base: Options | None,
+) -> str:
+    other = smallest_device(network, codes, base)
+    remedy = (
+        f"take --device {other}, the smallest that holds it"
+        if other
+        else "none known holds it: make it smaller"
+    )
+    return (
+        f"network: must fit {device.name}, its smallest folding takes an estimated "
+        f"{_described(used, device)}; {remedy}."
+    )
+
+
+def check_fits(design: Design, device: Device, codes: Mapping[str, Array]) -> dict[str, int]:
+    """Estimated resources of a design with given options.
+
+    Raises:
+        UnsupportedError: It does not fit; the sentence says by how much, and the folding or device that does.
+    """
+    used = estimate(design, device)
+    if not over(used, device):
+        return used
+    network, options = design.network, design.options
+    folded = _smallest(network, device, codes, replace(options, per={}))
+    if over(folded.used, device):
+        raise UnsupportedError(_refusal(network, device, folded.used, codes, options))
+    fitting = explore(network, device, codes, "speed", replace(options, per={}))
+    lanes = max(p.lanes for p in fitting.design.populations.values())
+    raise UnsupportedError(
+        f"network: must fit {device.name}, with lanes {options.lanes} and fire {options.fire} it takes an "
+        f"estimated {_described(used, device)}; use --fit speed, which fits with at most {lanes} lanes."
+    )
