@@ -23,7 +23,8 @@ from lava_bridge.fpga.synth import synthesize
 from spikejelly_pack.spec.atomic import write_text
 
 from . import fpga_layers as layers
-from .fpga_layers import Layer, Size
+from .fpga_layers import Layer, Size, Stream
+from .fpga_spikepack import spikepack, spikepack_stream
 
 __all__ = ["FAST", "STORES", "run", "table"]
 
@@ -67,7 +68,11 @@ def run(
             key = f"{layer.name} {size.n_in}x{size.n_out} on {part}"
             if key not in result["designs"]:
                 tell = _named(progress, key)
-                entry = {"layer": layer.name, "size": asdict(size), "parameters": layer.parameters}
+                entry = {
+                    "layer": layer.name,
+                    "size": asdict(size),
+                    "parameters": layer.parameters | layer.facts,
+                }
                 entry["cycles"] = cycles(layer, size, densities, samples, tell)
                 entry |= implemented(layer, part, seeds, tell)
                 result["designs"][key] = entry
@@ -82,12 +87,15 @@ def _named(progress: Callable[[str], Any], key: str) -> Callable[[str], Any]:
 
 def designs(size: Size) -> Iterator[Layer]:
     """The designs compared at one size."""
+    yield spikepack(size)
+    yield layers.mac(size, skip=True, dsp=False)
+    yield layers.mac(size, skip=True, dsp=True)
     yield layers.lif(size, size.bits)
-    if size.bits <= 4:  # 2^T - 1 steps of a longer code would take days to no purpose
+    if size.bits <= 4:  # 2^T - 1 steps of a longer code are out of the question
+        yield spikepack(size, "binary")
         yield layers.lif(size, (1 << size.bits) - 1)
-    for dsp in (False, True):
-        for skip in (True, False):
-            yield layers.mac(size, skip=skip, dsp=dsp)
+        yield layers.mac(size, skip=False, dsp=False)
+        yield layers.mac(size, skip=False, dsp=True)
 
 
 def cycles(
@@ -103,9 +111,16 @@ def cycles(
         progress(f"simulation at {density:.0%}")
         trains = layers.bit_trains(np.random.default_rng(7), samples, size.bits, size.n_in, density)
         with tempfile.TemporaryDirectory() as folder:
-            stream = layers.stream_of(layer, size, trains)
+            stream = stream_of(layer, size, trains)
             found[f"{density:.0%}"] = layers.simulate(layer, stream, Path(folder))
     return found
+
+
+def stream_of(layer: Layer, size: Size, trains: layers.Array) -> Stream:
+    """Stimulus and answers of any of the layers."""
+    if layer.top == "sp_dense":
+        return spikepack_stream(size, layers.decoded(trains))
+    return layers.stream_of(layer, size, trains)
 
 
 def implemented(

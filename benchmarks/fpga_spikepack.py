@@ -1,4 +1,4 @@
-"""The dense SpikePack layer of ``spikepack bench fpga``: one population of the generated hardware, nothing else."""
+"""The dense SpikePack layer of ``spikepack bench fpga``: one population of the generated hardware."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ module sp_dense (
     .op_valid(op_valid), .op_eow(op_eow), .op_ready(op_ready), .early_valid(early_valid), .early_va(early_va),
     .data(data), .carry(carry));
   sp_population #({population}) u_population (
-    .clk(clk), .rst(rst), .op_valid(op_valid), .op_eow(op_eow), .op_ready(op_ready), .early_valid(early_valid),
-    .early_va(early_va), .data(data), .carry(carry),
+    .clk(clk), .rst(rst), .op_valid(op_valid), .op_eow(op_eow), .op_ready(op_ready),
+    .early_valid(early_valid), .early_va(early_va), .data(data), .carry(carry),
     .m_valid(m_axis_tvalid), .m_ready(m_axis_tready), .m_data(m_axis_tdata), .m_last(m_axis_tlast));
 endmodule
 `default_nettype wire
@@ -54,7 +54,7 @@ def _network(size: Size) -> g.Network:
                 time_steps=size.bits, state_bits=WIDTH,
             ),
             g.Dense(name="head", inputs=("n",), weight_bits=size.weight_bits, weight=zeros),
-            g.Readout(name="y", inputs=("head",), scale=np.ones(1), bias=np.zeros(1, np.int32), state_bits=WIDTH),
+            g.Readout(name="y", inputs=("head",), scale=np.ones(1), bias=zeros[:1, 0], state_bits=WIDTH),
         ],
         size.bits,
     )  # fmt: skip
@@ -83,7 +83,8 @@ def spikepack(size: Size, digits: str = "csd") -> Layer:
     }  # fmt: skip
     text = _TOP.format(
         in_bits=stream.data_bits, out_bits=population.out_bits, address=projection.table_bits[2],
-        lanes=population.lanes, addend=population.data_bits, project=_values(project), population=_values(fires),
+        lanes=population.lanes, addend=population.data_bits, project=_values(project),
+        population=_values(fires),
     )  # fmt: skip
     return Layer(
         name=f"spikepack{size.bits}_{digits}",

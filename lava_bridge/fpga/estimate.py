@@ -20,7 +20,7 @@ __all__ = ["block_memories", "blocks", "coefficients", "estimate", "features", "
 @cache
 def coefficients() -> dict[str, dict[str, dict[str, float]]]:
     """Fitted weights: family, resource, feature."""
-    text = (files(__package__) / "estimate.json").read_text("utf-8")
+    text = (files("lava_bridge.fpga") / "estimate.json").read_text("utf-8")
     found: dict[str, dict[str, dict[str, float]]] = json.loads(text)
     return found
 

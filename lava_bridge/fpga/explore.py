@@ -83,20 +83,27 @@ def explore(
 
 
 def _chosen(network: Network, device: Device, codes: Mapping[str, Array], options: Options) -> Choice:
-    """The design of some options; memories move to LUTs while the blocks do not suffice."""
+    """The design of some options; memories move to LUTs where the blocks do not suffice and LUTs do."""
+    choice = _estimated(network, device, codes, options)
+    if "bram" not in over(choice.used, device):
+        return choice
+    for relieved in _relieved(choice.design, device):
+        other = _estimated(network, device, codes, relieved)
+        exceeded = over(other.used, device)
+        if not exceeded:
+            return other
+        if "bram" not in exceeded:
+            break  # what moves next only takes more LUTs
+    return choice
+
+
+def _estimated(network: Network, device: Device, codes: Mapping[str, Array], options: Options) -> Choice:
     design = plan(network, options)
-    used = estimate(design, device)
-    for relieved in _relieved(design, device):
-        if used["bram"] <= FILL["bram"] * device.capacity["bram"]:
-            break
-        options = relieved
-        design = plan(network, options)
-        used = estimate(design, device)
-    return Choice(options, design, used, slowest(design, codes)[2], "")
+    return Choice(options, design, estimate(design, device), slowest(design, codes)[2], "")
 
 
 def _relieved(design: Design, device: Device) -> Iterator[Options]:
-    """Options with ever less in block memories: membranes if LUTs can hold them, then the smallest weights."""
+    """Options with ever less in block memories: membranes if LUTs can hold them, then small weights."""
     options = design.options
     if device.family.lut_memory:
         options = replace(options, membrane_memory="distributed")

@@ -15,6 +15,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of the command."""
     parser.add_argument("file", metavar="FILE", help="exchange file (.spk) made by spikepack export")
     parser.add_argument("--out", metavar="DIR", required=True, help="folder to write")
+    _hardware(parser)
+    _samples(parser)
+    _stages(parser)
+
+
+def _hardware(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", default="ecp5-85f", metavar="NAME", help="ice40-up5k, ecp5-25f or ecp5-85f (default)"
     )
@@ -39,14 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="csd",
         help="csd: fewest signed digits; binary: every spike an event",
     )
-    parser.add_argument(
-        "--seeds",
-        type=int,
-        nargs="*",
-        default=[1, 2, 3],
-        metavar="S",
-        help="of place-and-route; none: no placing",
-    )
+
+
+def _samples(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input",
         metavar="X",
@@ -56,6 +57,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--codes", action="store_true", help="the values of --input are integer codes already"
     )
     parser.add_argument("--samples", type=int, metavar="N", help="use the first N samples only")
+
+
+def _stages(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="*",
+        default=[1, 2, 3],
+        metavar="S",
+        help="of place-and-route; none: no placing",
+    )
     parser.add_argument("--engine", default="auto", help="simulator: auto, verilator, cxxrtl or icarus")
     parser.add_argument(
         "--simulate",

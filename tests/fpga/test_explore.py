@@ -1,0 +1,183 @@
+"""Counted activity, the resource estimate and the explorer, without running a tool."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lava_bridge.fpga import Options, plan
+from lava_bridge.fpga.activity import assumed, busy, digits, slowest, synaptic_operations
+from lava_bridge.fpga.devices import DEVICES, FAMILIES, RESOURCES, device
+from lava_bridge.fpga.estimate import block_memories, estimate, features
+from lava_bridge.fpga.explore import FILL, FITS, check_fits, explore, over, smallest_device
+from spikejelly_pack.spec import graph as g
+from spikejelly_pack.spec.errors import ParameterError, UnsupportedError
+from spikejelly_pack.spec.execute import run_packed
+
+
+@given(st.integers(0, 65535))
+def test_digits_of_a_code(code: int) -> None:
+    codes = np.array([code, -code])
+    assert digits(codes, csd=False).tolist() == 2 * [bin(code).count("1")]
+    rest, count = code, 0
+    while rest:  # the textbook recoding, digit by digit
+        if rest & 1:
+            digit = 2 - (rest & 3)
+            rest -= digit
+            count += 1
+        rest >>= 1
+    assert digits(codes, csd=True).tolist() == 2 * [count]
+    assert count <= bin(code).count("1")
+
+
+def conv_net(channels: int = 6, side: int = 5, hidden: int = 10, classes: int = 4) -> g.Network:
+    rng = np.random.default_rng(2)
+    kernel = rng.integers(-127, 128, (hidden, channels, 3, 3)).astype(np.int32)
+    head = rng.integers(-127, 128, (classes, hidden * 9)).astype(np.int32)
+    zeros = np.zeros(hidden, np.int32)
+    one, shape = np.ones(1, np.float32), (channels, side, side)
+    return g.Network(
+        [
+            g.Input(name="x", inputs=(), threshold=one, shape=shape, time_steps=4),
+            g.Conv2d(name="c", inputs=("x",), weight_bits=8, weight=kernel, stride=(2, 2), padding=(1, 1)),
+            g.Neuron(name="n", inputs=("c",), threshold=zeros + 700, bias=zeros, time_steps=4),
+            g.Flatten(name="f", inputs=("n",)),
+            g.Dense(name="d", inputs=("f",), weight_bits=8, weight=head),
+            g.Readout(name="y", inputs=("d",), scale=np.ones(classes), bias=np.zeros(classes, np.int32)),
+        ],
+        4,
+    )
+
+
+def test_synaptic_operations_by_brute_force() -> None:
+    network = conv_net()
+    codes = run_packed(network, np.random.default_rng(0).integers(0, 16, (3, 6, 5, 5)))
+    total = 0
+    for sample in range(3):
+        for c, row, column in np.ndindex(6, 5, 5):
+            spikes = bin(int(codes["x"][sample, c, row, column])).count("1")
+            for out_row, out_column, i, j in np.ndindex(3, 3, 3, 3):
+                if out_row * 2 + i - 1 == row and out_column * 2 + j - 1 == column:
+                    total += 10 * spikes
+        total += 4 * sum(bin(int(code)).count("1") for code in codes["n"][sample].ravel())
+    assert synaptic_operations(plan(network, Options(lanes=3)), codes) == pytest.approx(total / 3)
+
+
+def test_busy_counts_operations_and_beats(dense_net: g.Network) -> None:
+    codes = run_packed(dense_net, np.full((2, 21), 31))
+    binary = plan(dense_net, Options(lanes=4, fire=2, digits="binary"))
+    found = busy(binary, codes)
+    assert found["n1"] == {"add": 21 * 5 * 4, "fire": 8}  # 13 neurons in 4 words of 4 lanes
+    signed = plan(dense_net, Options(lanes=13, fire=1, digits="csd"))
+    assert busy(signed, codes)["n1"] == {"add": 21 * 2, "fire": 13}  # 31 = 32 - 1
+    silent = run_packed(dense_net, np.zeros((1, 21), np.int64))
+    assert busy(signed, silent)["n1"]["add"] == 21  # an empty beat takes a cycle
+    assert slowest(signed, codes)[0] in ("n1", "out")
+
+
+@pytest.mark.parametrize(
+    ("width", "depth", "blocks"),
+    [(36, 512, 1), (37, 512, 2), (36, 513, 2), (512, 256, 15), (9, 2048, 1), (1, 16384, 1), (18, 1024, 1)],
+)
+def test_block_memories(width: int, depth: int, blocks: int) -> None:
+    assert block_memories(width, depth, FAMILIES["ecp5"]) == blocks
+
+
+def test_estimate_grows_with_lanes() -> None:
+    network, target = conv_net(), device("ecp5-25f")
+    used = [estimate(plan(network, Options(lanes=lanes, fire=1)), target) for lanes in (1, 2, 5, 10)]
+    for smaller, larger in pairwise(used):
+        assert smaller["lut"] < larger["lut"]
+        assert smaller["ff"] < larger["ff"]
+    assert all(one["dsp"] == 0 for one in used)
+
+
+def test_estimate_of_the_stored_designs() -> None:
+    """The shipped coefficients reproduce what was synthesized: within a fifth, half of them within 5 %."""
+    stored = Path(__file__).parents[2] / "docs" / "results" / "fpga_estimate.json"
+    result = json.loads(stored.read_text("utf-8"))
+    shipped = json.loads(
+        (Path(__file__).parents[2] / "lava_bridge" / "fpga" / "estimate.json").read_text("utf-8")
+    )
+    assert shipped == result["coefficients"]
+    for part, points in result["points"].items():
+        weights = shipped[device(part).family.name]
+        for resource in ("lut", "ff"):
+            errors = []
+            for point in points.values():
+                guess = sum(weights[resource].get(n, 0.0) * value for n, value in point["features"].items())
+                errors.append(abs(guess / point["used"][resource] - 1))
+            assert max(errors) < 0.2
+            assert np.median(errors) < 0.05
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_explorer_stays_within_the_device(name: str) -> None:
+    network, target = conv_net(), device(name)
+    codes = assumed(network)
+    area, speed = (explore(network, target, codes, fit) for fit in ("area", "speed"))
+    for choice in (area, speed):
+        assert choice.used == estimate(choice.design, target)
+        assert all(choice.used[r] <= FILL[r] * target.capacity[r] for r in RESOURCES)
+    assert area.used["lut"] <= speed.used["lut"]
+    assert speed.cycles <= area.cycles
+    assert speed.limit
+    assert plan(network, speed.options).summary() == speed.design.summary()
+
+
+def test_a_larger_device_is_never_slower() -> None:
+    network = conv_net(channels=12, hidden=40)
+    codes = assumed(network)
+    cycles = [explore(network, one, codes, "speed").cycles for one in DEVICES.values()]
+    assert cycles == sorted(cycles, reverse=True)
+    assert cycles[-1] < cycles[0]
+
+
+def big_net() -> g.Network:
+    return conv_net(channels=64, side=5, hidden=200, classes=10)
+
+
+def test_refusal_says_how_much_and_what_fits() -> None:
+    network = big_net()
+    codes = assumed(network)
+    assert smallest_device(network, codes) == "ecp5-25f"
+    with pytest.raises(
+        UnsupportedError,
+        match=r"^network: must fit ice40-up5k, .* BRAM where 30 may be used; take --device ecp5-25f",
+    ):
+        explore(network, device("ice40-up5k"), codes)
+    with pytest.raises(ParameterError, match="got 'power'"):
+        explore(network, device("ecp5-85f"), codes, "power")
+
+
+def test_given_options_that_do_not_fit_name_a_folding_that_does() -> None:
+    network, target = conv_net(channels=12, hidden=512), device("ecp5-25f")
+    codes = assumed(network)
+    wide = plan(network, Options(lanes=512, fire=64))
+    assert over(estimate(wide, target), target)
+    with pytest.raises(UnsupportedError, match=r"with lanes 512 and fire 64 .*fits with at most \d+ lanes"):
+        check_fits(wide, target, codes)
+    narrow = plan(network, Options(lanes=4, fire=1))
+    assert check_fits(narrow, target, codes) == estimate(narrow, target)
+
+
+def test_features_are_those_of_the_coefficients(dense_net: g.Network) -> None:
+    from lava_bridge.fpga.estimate import coefficients
+
+    known: set[str] = set()
+    for resources in coefficients().values():
+        for weights in resources.values():
+            known |= set(weights)
+    counted: Any = set()
+    for network in (dense_net, conv_net()):
+        for options in (Options(), Options(lanes=2, weight_memory="distributed")):
+            counted |= set(features(plan(network, options), device("ecp5-25f")))
+    assert known <= counted
+    assert set(FITS) == {"speed", "area"}
