@@ -1,8 +1,7 @@
 """How far the resource estimate is from synthesized and packed designs, and the coefficients that fit best.
 
 The designs differ in shape, parallelism and T; the error is that of every design under coefficients fitted to
-the others. ``--json lava_bridge/fpga/estimate.json`` is not what is wanted: the coefficients are the field
-``coefficients`` of the result.
+the others. ``lava_bridge/fpga/estimate.json`` holds the field ``coefficients`` of the stored result.
 """
 
 from __future__ import annotations

@@ -95,6 +95,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "rounding": _benchmark("rounding"),
     "training": _benchmark("training"),
     "information": _benchmark("information"),
+    "fpga": _benchmark("fpga"),
+    "fpga_estimate": _benchmark("fpga_estimate"),
     "accelerate": lambda results: _benchmark("integer")(results).split("\n\n")[0],  # without the routes
 }
 
@@ -110,6 +112,7 @@ PAGES = (
     "docs/training.md",
     "docs/information.md",
     "docs/providers.md",
+    "docs/fpga.md",
 )
 
 

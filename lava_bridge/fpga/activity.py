@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from spikejelly_pack.spec.execute import run_packed
-from spikejelly_pack.spec.graph import Network
+from spikejelly_pack.spec.execute import as_inputs, packed_step
+from spikejelly_pack.spec.graph import Input, Network
 from spikejelly_pack.spec.graph.base import Array
 
 from .design import Design, Projection
 
-__all__ = ["DENSITY", "assumed", "busy", "digits", "slowest", "synaptic_operations"]
+__all__ = ["DENSITY", "assumed", "busy", "digits", "flowing", "slowest", "synaptic_operations"]
 
 DENSITY = 0.3  # of digits that are not zero, where no samples say
 
@@ -35,7 +35,16 @@ def assumed(network: Network) -> dict[str, Array]:
         bits = chance.random((4, op.time_steps, *op.shape)) < DENSITY
         places = 1 << np.arange(op.time_steps)
         codes[op.name] = np.einsum("nt...,t->n...", bits.astype(np.int64), places)
-    return run_packed(network, codes)
+    return flowing(network, codes)
+
+
+def flowing(network: Network, codes: Mapping[str, Array]) -> dict[str, Array]:
+    """Codes and sums ``[N, *]`` of every operation by name, for input codes."""
+    values = as_inputs(network, codes)
+    for op in network.ops.values():
+        if not isinstance(op, Input):
+            values[op.name] = packed_step(op, [values[name] for name in op.inputs])
+    return values
 
 
 def _per_position(values: Array, grid: tuple[int, int, int]) -> Array:

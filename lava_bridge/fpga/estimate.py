@@ -66,6 +66,9 @@ def _memories(population: Population, style: str) -> list[tuple[int, int, str, b
     found += [
         (p.parameters["F"] * p.parameters["T"], p.buffer, "auto", False) for p in population.projections
     ]
+    # What is on its way through the firing stages must find room behind them.
+    waiting = 16 if population.time_steps + 3 < 14 else 32
+    found.append((population.out_bits + 1, waiting, "auto", False))
     return found
 
 

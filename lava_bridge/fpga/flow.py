@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from spikejelly_pack.spec.errors import RunError, UnsupportedError
-from spikejelly_pack.spec.execute import run_packed
 from spikejelly_pack.spec.graph import Network
 from spikejelly_pack.spec.graph.base import Array
 
 from . import tools
-from .activity import assumed, synaptic_operations
+from .activity import assumed, flowing, synaptic_operations
 from .design import Design
 from .devices import RESOURCES, Device, device
 from .estimate import estimate
@@ -92,7 +91,7 @@ def synth(
     """
     target = device(todo.device)
     _check_tools(todo, target)
-    reference = run_packed(network, codes) if codes else assumed(network)
+    reference = flowing(network, codes) if codes else assumed(network)
     progress("choosing the parallelism")
     design, limit = _design(network, target, reference, todo, progress)
     report: dict[str, Any] = {

@@ -15,7 +15,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -150,8 +150,9 @@ def find_any(names: Sequence[str]) -> Tool:
 
 
 def versions(names: Iterable[str] = tuple(TOOLS)) -> dict[str, dict[str, str] | None]:
-    """Version, origin and executable of each tool, None where it is absent: for reports."""
-    return {name: asdict(tool) if (tool := available(name)) else None for name in names}
+    """Version and origin of each tool, None where it is absent: for reports."""
+    found = {name: available(name) for name in names}
+    return {name: tool and {"version": tool.version, "origin": tool.origin} for name, tool in found.items()}
 
 
 @cache

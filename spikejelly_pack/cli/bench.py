@@ -22,6 +22,8 @@ HELP = "measure speed and memory, in pairs within one run"
 BENCHMARKS = {
     "budget": "one Bit Budget split in every way, trained on digits and on event clips",
     "coverage": "every torchvision model through convert: coverage and output error",
+    "fpga": "a dense SpikePack layer on a device beside LIF and integer MAC layers",
+    "fpga_estimate": "the resource estimate against synthesized designs",
     "information": "bits a neuron transmits, alone and in a trained network's layers",
     "kernels": "the CUDA kernels: bandwidth, and time beside SpikingJelly's LIF; needs a GPU",
     "integer": "a residual network in integer form: accelerated, float64, packed float, ReLU",
