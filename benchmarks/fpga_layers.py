@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lava_bridge.fpga import tools
 from spikejelly_pack.spec.errors import RunError
 
-__all__ = ["RTL", "Layer", "Size", "Stream", "lif", "mac", "simulate"]
+from .fpga_trains import Array, bit_trains, decoded, rate_trains
+
+__all__ = [
+    "RTL",
+    "Array",
+    "Layer",
+    "Size",
+    "Stream",
+    "bit_trains",
+    "decoded",
+    "lif",
+    "mac",
+    "rate_trains",
+    "simulate",
+]
 
 RTL = Path(__file__).resolve().parent / "fpga_rtl"
-Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
@@ -287,23 +298,3 @@ def simulate(layer: Layer, stream: Stream, folder: Path, stall: int = 0) -> floa
         )
     ends = [int(cycle) for cycle in re.findall(r"^sample (\d+)$", said, re.MULTILINE)]
     return (ends[-1] - ends[1]) / (len(ends) - 2)
-
-
-def bit_trains(rng: np.random.Generator, samples: int, bits: int, n_in: int, density: float) -> Array:
-    """Independent spikes ``[samples, bits, n_in]``; the first two samples are all 0 and all 1."""
-    trains = (rng.random((samples, bits, n_in)) < density).astype(np.int64)
-    trains[0], trains[1] = 0, 1
-    return trains
-
-
-def rate_trains(codes: Array, steps: int) -> Array:
-    """The same values rate coded: ``code`` spikes in ``steps`` time steps, evenly spaced."""
-    t = np.arange(1, steps + 1)[:, None]
-    c = codes[:, None, :].astype(np.int64)
-    return (c * t) // steps - (c * (t - 1)) // steps
-
-
-def decoded(trains: Array) -> Array:
-    """Codes ``[samples, n_in]`` of trains, most significant digit first."""
-    places: Sequence[int] = [1 << place for place in reversed(range(trains.shape[1]))]
-    return np.einsum("t,sti->si", np.array(places), trains)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
 from pathlib import Path
 from types import ModuleType
 
@@ -18,13 +17,9 @@ from spikejelly_pack.spec.errors import RunError
 def layers(repository: Path) -> ModuleType:
     if tools.available("iverilog") is None:
         pytest.skip(f"iverilog is not installed: {tools.TOOLS['iverilog'].install}")
-    path = repository / "benchmarks" / "fpga_layers.py"
-    spec = importlib.util.spec_from_file_location("benchmarks.fpga_layers", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(repository)  # benchmarks import one another
+        module = importlib.import_module("benchmarks.fpga_layers")
     return module
 
 
