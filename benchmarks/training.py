@@ -32,6 +32,8 @@ FAST = {
 }
 #: Passes over the training data where none are asked for: the clips are learnt more slowly.
 EPOCHS = {"digits": 15, "events": 20}
+#: Peak learning rates, those of the tasks' configurations, for every neuron.
+RATES = {"digits": 8e-3, "events": 4e-3}
 #: Steps of LIF against SpikePack that the project wants: time steps -> ratio.
 TARGETS = {4: 3.5, 8: 7.0}
 
@@ -90,6 +92,7 @@ def run(
     result["targets"] = _targets(result)
     sizes: dict[str, Any] = {"time_steps": time_steps, "seeds": seeds, "width": width}
     sizes["epochs"] = {task: epochs or EPOCHS[task] for task in jobs}
+    sizes["learning_rate"] = {task: RATES[task] for task in jobs}
     return {**result, **sizes, "timed_batch": timed_batch, "machine": machine()}
 
 
@@ -110,7 +113,16 @@ def _train(
         say(f"{task}: training with {neuron}, seed {seed + 1} of {seeds}")
         torch.manual_seed(seed)
         net = network(task, neuron, time_steps, width)
-        history = train_epochs(net, inputs, classes, epochs=epochs, seed=seed, batch=64, progress=False)
+        history = train_epochs(
+            net,
+            inputs,
+            classes,
+            epochs=epochs,
+            seed=seed,
+            batch=64,
+            learning_rate=RATES[task],
+            progress=False,
+        )
         score = evaluate(net, data.test_inputs[:samples], data.test_classes[:samples])
         found["accuracy"].append(score.accuracy)
         found["epoch_seconds"].append(statistics.median(history.seconds))

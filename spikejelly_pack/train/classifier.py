@@ -46,6 +46,9 @@ class Classifier(nn.Module):
         self.body, self.windowed = body, windowed
         self.is_spikepack, self.time_steps = neuron.is_spikepack, neuron.time_steps
         self.config = config or {}
+        #: Learned thresholds are to start from data (:func:`.fit_thresholds`): new, and none was given.
+        self.fits_thresholds = neuron.is_spikepack and not neuron.gives_threshold
+        self.register_load_state_dict_post_hook(_loaded)
         functional.set_step_mode(body, "m")
         if self.is_spikepack:
             found = adapt(body)
@@ -131,3 +134,8 @@ class Classifier(nn.Module):
     @property
     def _tau(self) -> float:
         return next(module.params.tau for module in self.body.modules() if isinstance(module, SpikePackNode))
+
+
+def _loaded(net: Any, _keys: Any) -> None:
+    """Thresholds that come from a file stay."""
+    net.fits_thresholds = False

@@ -30,6 +30,7 @@ from .parsing import named, one_sentence
 from .processes import lost_process, watch_with
 from .saved import load_network, load_weights, read_checkpoint, save_network
 from .sources import SplitData
+from .thresholds import SAMPLES, fit_thresholds
 
 __all__ = ["TrainCLI", "train"]
 
@@ -103,6 +104,7 @@ def train(arguments: Sequence[str]) -> dict[str, Any]:
     check_writable(out / "checkpoints" / "best.ckpt")
     data.setup("fit")
     materialize(model.network, data.example())
+    fit_thresholds(model.network, data.examples(SAMPLES))
     if resume:
         _check_resume(model, resume)
     last = out / "checkpoints" / "last.ckpt"

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ..spec.errors import ParameterError
 from .firing import SpikeCount, count_spikes
+from .thresholds import fit_thresholds
 
 __all__ = ["Evaluation", "History", "cosine_factor", "evaluate", "materialize", "train_epochs"]
 
@@ -106,6 +107,7 @@ def train_epochs(
         )
     chance = torch.Generator().manual_seed(seed)
     materialize(net, inputs[:2])
+    fit_thresholds(net, inputs)
     optimizer = torch.optim.AdamW(decay_groups(net, weight_decay), lr=learning_rate)
     steps = epochs * rounds
     schedule = torch.optim.lr_scheduler.LambdaLR(

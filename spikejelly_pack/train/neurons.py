@@ -85,6 +85,11 @@ class NeuronFactory:
         """Whether the neurons are SpikePack's: codes of T digits, one pass per window."""
         return issubclass(self.kind, SpikePackNode)
 
+    @property
+    def gives_threshold(self) -> bool:
+        """Whether somebody chose where thresholds start."""
+        return "v_threshold" in {**self.defaults, **self.init_args}
+
     def __call__(self, **from_builder: Any) -> Any:
         """One new neuron in multi-step mode."""
         arguments = {

@@ -73,6 +73,15 @@ class SplitData(LightningDataModule):
         """One training input with its batch axis."""
         return self.parts["train"][0][0].unsqueeze(0)
 
+    def examples(self, count: int) -> Tensor:
+        """At most ``count`` training inputs, evenly spread, the same in every process: ``[N, *]``."""
+        part = self.parts["train"]
+        total = len(cast(Sized, part))
+        chosen = range(0, total, max(1, total // count))[:count]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed(self.seed, 0, 0))
+            return torch.stack([part[index][0] for index in chosen])
+
     @property
     def _world(self) -> tuple[int, int]:
         trainer: Any = self.trainer
