@@ -97,6 +97,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "information": _benchmark("information"),
     "fpga": _benchmark("fpga"),
     "fpga_estimate": _benchmark("fpga_estimate"),
+    "simulate": _benchmark("simulate"),
     "accelerate": lambda results: _benchmark("integer")(results).split("\n\n")[0],  # without the routes
 }
 
@@ -113,6 +114,7 @@ PAGES = (
     "docs/information.md",
     "docs/providers.md",
     "docs/fpga.md",
+    "docs/lava.md",
 )
 
 

@@ -30,6 +30,7 @@ BENCHMARKS = {
     "neuron": "the packed node against SpikingJelly's IF and LIF nodes",
     "plan": "planned against uniform time steps and weight bits at equal S-ACE",
     "rounding": "adaptive against nearest rounding of the integer form's weights",
+    "simulate": "Lava: engines, serial and graded spikes, our convolution model and the stock one",
     "tasks": "accuracy, mAP and mIoU before and after conversion, trained here",
     "network": "SEW-ResNet-18, packed against LIF multi-step and the ANN",
     "training": "one network trained with each neuron: accuracy, time, memory, spikes",
