@@ -31,6 +31,11 @@ def decode_output(sequence: torch.Tensor, time_steps: int, tau: float = 2.0) -> 
 
     The plain mean over the T steps weighs all digits alike and is wrong for codes.
 
+    Args:
+        sequence: Spikes or affine functions of them, ``[T*W, *]``.
+        time_steps: T; where codes differ in length, the window L.
+        tau: Base of the digits, dimensionless, 1 < tau <= 2.
+
     Raises:
         ShapeError: The first axis is no multiple of T.
     """

@@ -204,8 +204,10 @@ def export(
             the network is proven to keep its limits, whatever the input, before anything is written.
 
     Raises:
-        As :func:`build_integer`; BoundError if the network does not keep a limit of the target,
-        ParameterError if there is no such target, and OutputError if the file cannot be written.
+        BoundError: As :func:`build_integer`, or the network does not keep a limit of the target.
+        ParameterError: As there, or there is no such target.
+        UnsupportedError, ShapeError, DtypeError: As there.
+        OutputError: The file cannot be written.
     """
     if isinstance(golden, bool) or not isinstance(golden, int) or golden < 0:
         raise ParameterError(f"export: golden must be an integer >= 0, got {golden!r}; 4 samples are usual.")

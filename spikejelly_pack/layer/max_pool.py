@@ -142,7 +142,11 @@ class SpikePackMaxPool2d(_PoolGeometry):
     there.
 
     Args:
-        kernel_size, stride, padding, dilation, ceil_mode: As ``torch.nn.MaxPool2d``.
+        kernel_size: As ``torch.nn.MaxPool2d``, like the next four.
+        stride: As there.
+        padding: As there.
+        dilation: As there.
+        ceil_mode: As there.
         time_steps: T, digits of one code (1..16).
         tau: Base of the digits, dimensionless, 1 < tau <= 2.
         form: ``"packed"`` or ``"serial"``.
@@ -230,7 +234,25 @@ class SpikePackValueMaxPool2d(WindowModule, _PoolGeometry):
     The maximum of T currents is another function than the maximum of what they charge to, so this pool
     needs the whole window and hands the same maximum to each of its steps: one window of latency in serial
     single-step form, and its output is a current, not spikes. On node outputs prefer
-    :class:`SpikePackMaxPool2d`. Arguments and shapes are the same.
+    :class:`SpikePackMaxPool2d`.
+
+    Args:
+        kernel_size: As there, like all others.
+        stride: As there.
+        padding: As there.
+        dilation: As there.
+        ceil_mode: As there.
+        time_steps: As there.
+        tau: As there.
+        form: As there.
+        step_mode: As there.
+
+    Shape:
+        As there: ``[N, C, H, W]`` per window or step, in multi-step mode with a leading axis.
+
+    Raises:
+        ShapeError: A sequence that does not hold whole windows, or a shape that changes within one.
+        ParameterError: ``form`` changed within a window.
     """
 
     def __init__(

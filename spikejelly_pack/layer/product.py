@@ -22,6 +22,12 @@ class SpikePackMatmul(WindowModule):
     it adds one window of latency; both operands must arrive in the same window (``adapt`` delays the
     earlier one).
 
+    Args:
+        time_steps: T, digits of one code (1..16).
+        tau: Base of the digits, dimensionless, 1 < tau <= 2.
+        form: ``"packed"`` or ``"serial"``.
+        step_mode: ``"s"`` or ``"m"``.
+
     Shape:
         ``a [.., N, *, n, k]``, ``b [.., N, *, k, m]`` -> ``[.., N, *, n, m]``.
     """
@@ -37,6 +43,15 @@ class SpikePackProduct(WindowModule):
 
     Forms as in :class:`SpikePackMatmul`. SEW's AND is ``product(a, b)``, its IAND
     ``product(a, 1 - b)``: ``1 - b`` is affine, so the charge passes through it.
+
+    Args:
+        time_steps: T, digits of one code (1..16).
+        tau: Base of the digits, dimensionless, 1 < tau <= 2.
+        form: ``"packed"`` or ``"serial"``.
+        step_mode: ``"s"`` or ``"m"``.
+
+    Shape:
+        ``a`` and ``b`` ``[.., N, *]``, broadcast against each other -> ``[.., N, *]``.
     """
 
     operands = 2

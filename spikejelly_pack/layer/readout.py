@@ -22,6 +22,12 @@ class DecodeOutput(WindowModule):
     Serial multi-step ``[T * W, N, *] -> [N, *]``: the weighted mean of every window, averaged over the W
     windows (real time). Packed multi-step ``[W, N, *] -> [N, *]``. Packed single-step leaves ``[N, *]`` as it
     is. Serial single-step emits the decoded value of the last complete window (one window of latency).
+
+    Args:
+        time_steps: T, digits of one code (1..16).
+        tau: Base of the digits, dimensionless, 1 < tau <= 2.
+        form: ``"packed"`` or ``"serial"``.
+        step_mode: ``"s"`` or ``"m"``.
     """
 
     def compute(self, *values: Tensor) -> Tensor:

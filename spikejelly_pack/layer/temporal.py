@@ -21,6 +21,9 @@ class SpikePackWindow(WindowModule):
         tau: Base of the digits, dimensionless, 1 < tau <= 2.
         form: ``"packed"`` or ``"serial"``.
         step_mode: ``"s"`` or ``"m"``.
+
+    Shape:
+        Packed ``[N, *]`` or ``[W, N, *]``; serial ``[N, *]`` per step or ``[T * W, N, *]``.
     """
 
     def __init__(

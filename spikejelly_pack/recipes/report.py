@@ -51,6 +51,10 @@ class ConversionReport:
 
     Attributes:
         time_steps: T of the window, the largest of the layers'.
+        calibrator: Name of what set the thresholds.
+        folded_batchnorms: Paths of BatchNorms whose scale is in the layer before.
+        layers: One entry per node.
+        synapses: One entry per synaptic operation.
         output_error: ``||y_coded - y|| / ||y||`` of the outputs on the calibration data; None unless a search
             or an improver measured it.
         improved: Improvers that ran.

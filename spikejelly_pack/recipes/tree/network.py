@@ -142,6 +142,9 @@ class SpikePackNetwork(nn.Module):
         corrections: What improvers add to outputs, by place.
         watched: Moments of outputs to keep, by place.
         report: What conversion did, None after :meth:`load`.
+
+    Shape:
+        Those of the source network, for instance ``[N, C, H, W]`` to ``[N, classes]``.
     """
 
     plan_bytes: Tensor
