@@ -67,7 +67,9 @@ def _rule(*types: type[Op]) -> Callable[[_Function], _Function]:
 def _population(
     writer: GraphWriter, op: Input | Neuron, value: Value, theta: Any, bias: Any, shape: Shape, dtype: Any
 ) -> Value:
-    parameters = NeuronParameters(op.time_steps, signed=op.signed, rounding=op.rounding)
+    shift = op.leak_shift if isinstance(op, Neuron) else None  # a leak is refused, with the neuron's name
+    leak = 0.0 if shift is None else 2.0**-shift
+    parameters = NeuronParameters(op.time_steps, leak=leak, signed=op.signed, rounding=op.rounding)
     amplitude = np.full(1, float(op.max_code))  # codes: the integers downstream stay integers
     digits = Digits(parameters, theta, bias, amplitude, shape, dtype)
     return writer.add(op.name, digits.graph(op.name), value, shape)

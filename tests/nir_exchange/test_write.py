@@ -248,6 +248,21 @@ def test_integer_concatenation_is_refused() -> None:
         write_nir(build_integer(Two(), torch.zeros(1, 1, 2, 2)), None)
 
 
+def test_integer_leak_is_refused() -> None:
+    network = Network(
+        [
+            Input("x", (), np.ones(1, np.float32), (2,)),
+            Dense("w", ("x",), 8, np.eye(2, dtype=np.int32)),
+            Neuron("n", ("w",), np.ones(2, np.int32), np.zeros(2, np.int32), leak_shift=2),
+            Dense("v", ("n",), 8, np.eye(2, dtype=np.int32)),
+            Readout("y", ("v",), np.ones(2), np.zeros(2, np.int32)),
+        ],
+        time_steps=4,
+    )
+    with pytest.raises(UnsupportedError, match=r"neuron 'n' must have leak 0, got 0.25"):
+        write_nir(network, None)
+
+
 def test_bad_arguments(tmp_path: Path) -> None:
     net = sequential(nn.Flatten())
     with pytest.raises(ParameterError, match="example_input must be a batch"):
