@@ -61,6 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--calibrator", default="mse", help="as in spikepack convert (default: mse)")
     parser.add_argument("--channel-wise", action="store_true", help="one threshold per channel")
     parser.add_argument(
+        "--tune", type=int, default=0, metavar="EPOCHS",
+        help="choose for training afterwards: distil candidates for so many passes first (default: 0)",
+    )  # fmt: skip
+    parser.add_argument(
         "--samples", type=int, default=256, metavar="N",
         help="images to plan with, a quarter of them for the check only (default: 256)",
     )  # fmt: skip
@@ -88,7 +92,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         measure_by=given, steps=_numbers("--steps", args.steps), bits=_numbers("--bits", args.bits),
         route=args.route, name=args.model, calibrator=args.calibrator, channel_wise=args.channel_wise,
     )  # fmt: skip
-    plan = planner.plan(budget)
+    plan = _planned(planner, budget, args.tune)
     front = [budget * factor for factor in _FRONT if budget * factor >= planner.search.smallest]
     plan.pareto = planner.pareto(front)
     write_plan(plan, args.out)
@@ -104,6 +108,19 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "agreement": plan.agreement, "uniform": plan.uniform, "time_steps": plan.time_steps,
         "weight_bits": plan.weight_bits, "pareto": plan.pareto, "route": plan.route,
     }  # fmt: skip
+
+
+def _planned(planner: Planner, budget: float, epochs: int) -> BudgetPlan:
+    """The plan for the network as it is, or for one that is trained afterwards."""
+    if not epochs:
+        return planner.plan(budget)
+    from ..bit_budget.plan import plan_tuned
+    from ..recipes import finetune
+
+    def tune(net: Any) -> None:
+        finetune(net, planner.data, teacher=planner.model, epochs=epochs, progress=False)
+
+    return plan_tuned(planner, budget, tune)
 
 
 def _model_and_data(args: argparse.Namespace) -> tuple[Any, list[Any]]:

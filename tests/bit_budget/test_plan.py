@@ -117,7 +117,7 @@ def test_trial_is_the_network_that_convert_makes(double: Planner, tolerance: Cal
     x = data(4).double()
     for steps, widths in choices:
         found = dataclasses.replace(double.find(1e9), choice=(steps, widths))
-        plan = double._as_plan(found, 1e9, None)
+        plan = double.as_plan(found, 1e9, None)
         real = convert(model().double(), [data().double()], plan.steps_by_name, progress=False)
         quantize_weights(real, plan.weight_bits)
         with torch.no_grad():

@@ -172,3 +172,14 @@ def test_plan_then_export(place: Path, tmp_path: Path, capsys: pytest.CaptureFix
         rows = synapse.weights().reshape(len(synapse.weights()), -1)
         levels = max(len(np.unique(np.abs(row))) for row in rows)
         assert levels <= max(2, 1 << (bits - 1)), synapse.name  # magnitudes of b-bit integers
+
+
+def test_plan_for_training(place: Path, tmp_path: Path) -> None:
+    found = plan_command(place, tmp_path / "plan.json", "--tune", "1")
+    plan = read_plan(tmp_path / "plan.json")
+    assert found["loss"] == plan.loss
+    assert plan.loss["trained"] >= 2
+    assert plan.uniform is not None
+    assert plan.loss["held_out"] is not None
+    with pytest.raises(ParameterError, match="epochs must be an integer >= 1, got -1"):
+        plan_command(place, tmp_path / "plan.json", "--tune", "-1")

@@ -10,6 +10,7 @@ from .apply import apply_plan, convert_with_plan
 from .plan_file import BudgetPlan, fingerprint, read_plan, write_plan
 from .planner import Planner
 from .resources import RESOURCES
+from .tuned import plan_tuned
 
 __all__ = [
     "RESOURCES",
@@ -18,6 +19,7 @@ __all__ = [
     "apply_plan",
     "convert_with_plan",
     "fingerprint",
+    "plan_tuned",
     "read_plan",
     "write_plan",
 ]

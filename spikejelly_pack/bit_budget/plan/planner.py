@@ -128,7 +128,7 @@ class Planner:
         """
         found = self.find(budget)
         uniform = self.uniform(budget)
-        plan = self._as_plan(found, budget, uniform)
+        plan = self.as_plan(found, budget, uniform)
         checked = self._checked(plan)
         if uniform is not None and plan.route != "spiking":
             plan, checked = self._not_worse(plan, checked, uniform, budget)
@@ -154,11 +154,12 @@ class Planner:
     def uniform_plan(self, one: Uniform, budget: float) -> BudgetPlan:
         """A uniform choice as a plan."""
         choice = self.search.same(self.steps.index(one.time_steps), self.bits.index(one.weight_bits))
-        return self._as_plan(Found(choice, one.cost, one.loss), budget, one)
+        return self.as_plan(Found(choice, one.cost, one.loss), budget, one)
 
     # -- steps --------------------------------------------------------------------------------------
 
-    def _as_plan(self, found: Found, budget: float, uniform: Uniform | None) -> BudgetPlan:
+    def as_plan(self, found: Found, budget: float, uniform: Uniform | None) -> BudgetPlan:
+        """A choice as a plan that nothing has checked yet."""
         steps = {
             path: self.steps[t]
             for group, t in zip(self.structure.groups, found.choice[0], strict=True)
@@ -179,7 +180,10 @@ class Planner:
         )  # fmt: skip
 
     def _checked(self, plan: BudgetPlan) -> Checked:
-        net = bake_weights(self.network(plan)).eval()
+        return self.judged(bake_weights(self.network(plan)).eval())
+
+    def judged(self, net: nn.Module) -> Checked:
+        """Loss and agreement of a network on the data."""
         data = self._held or self._measured
         same, total = data.sum(net, agreement) if self.loss_name == DIVERGENCE else (0, 0)
         held = None if self._held is None else self._held(net)

@@ -144,6 +144,10 @@ class Search:
                 self._tables[choice] = sensitivities(self.trial, self.data, choice, tick)
         return self._tables[choice]
 
+    def near(self, choice: Choice, budget: float, changes: int) -> Found:
+        """What the program finds best among choices that differ from one in at most so many places."""
+        return self._solved(choice, budget, changes)
+
     def _solved(self, at: Choice, budget: float, changes: int | None = None) -> Found:
         problem = self._problem(self.at(at))
         near = None if changes is None else Near(*at, changes)
