@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from spikejelly_pack.spec.bounds import accumulator_widths, check_bounds
-from spikejelly_pack.spec.graph import Input, Network, Neuron, Readout
+from spikejelly_pack.spec.graph import Input, Network, Neuron, Readout, Signal
 from spikejelly_pack.spec.graph.base import Array
 
 from .design import Design, Pool, Population, Stream
@@ -48,7 +48,7 @@ def plan(network: Network, options: Options | None = None, top: str = "spikepack
         if isinstance(op, Input):
             streams[op.name] = _input_stream(op, options, names)
             stage[op.name] = 0
-        elif isinstance(op, POOLS):
+        elif isinstance(op, POOLS) and network.signals[op.name] is Signal.SPIKES:
             sources = sources_of(network, op.inputs[0])
             for name, source in zip(pool_names(op, len(sources)), sources, strict=True):
                 ident = names(name, "_in")

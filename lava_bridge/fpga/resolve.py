@@ -124,7 +124,7 @@ def _synapses(network: Network, name: str, first: int) -> list[tuple[Synapse, in
             found += _synapses(network, part, first)
             first += math.prod(network.shapes[part])
         return found
-    raise UnsupportedError(f"{op.label}: has no hardware; remove it or run the network in another executor.")
+    raise UnsupportedError(f"{op.label}: has no hardware for currents; put a neuron in front of it.")
 
 
 def resolve(network: Network, op: Neuron | Readout, grids: dict[str, Grid]) -> Links:

@@ -1,0 +1,120 @@
+"""The generated folder, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import lava_bridge
+from lava_bridge.fpga import Options, PopulationOptions, plan, tools
+from lava_bridge.fpga.cycles import source_codes
+from lava_bridge.fpga.generate import rtl_sources
+from lava_bridge.fpga.simulators import choose
+from lava_bridge.fpga.streams import beats_of_codes, codes_of_beats
+from spikejelly_pack.spec import exchange
+from spikejelly_pack.spec import graph as g
+from spikejelly_pack.spec.bounds import accumulator_widths
+from spikejelly_pack.spec.errors import OutputError, ParameterError, SpikePackError
+
+
+def test_a_file_becomes_a_folder(residual_net: Any, tmp_path: Path) -> None:
+    exchange.save(residual_net, tmp_path / "net.spk")
+    design = lava_bridge.fpga.build(tmp_path / "net.spk", tmp_path / "out")
+    manifest = json.loads((tmp_path / "out" / "design.json").read_text("utf-8"))
+    assert manifest["top"] == design.top
+    for name in manifest["sources"]:
+        assert (tmp_path / "out" / name).is_file()
+    top = (tmp_path / "out" / f"{design.top}.sv").read_text("utf-8")
+    for name in re.findall(r'"(\w+\.mem)"', top):
+        assert (tmp_path / "out" / name).stat().st_size > 0
+    lava_bridge.fpga.build(residual_net, tmp_path / "out")  # its own folder is replaced
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_folder_of_others_is_left_alone(residual_net: Any, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine", "utf-8")
+    with pytest.raises(OutputError, match="must be a new folder"):
+        lava_bridge.fpga.build(residual_net, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_registers_are_exactly_as_wide_as_the_worst_case(residual_net: Any, pool_net: Any) -> None:
+    for network in (residual_net, pool_net):
+        widths = accumulator_widths(network)
+        design = plan(network)
+        assert {name: p.acc_bits for name, p in design.populations.items()} == widths
+
+
+def test_no_multiplier_anywhere() -> None:
+    for name, text in rtl_sources().items():
+        code = re.sub(r"//.*", "", text)
+        products = re.findall(r"\w+\s*\*\s*\w+", code)
+        # what remains are widths, indices and loop constants: all are known when the design is elaborated
+        known = re.compile(r"[A-Z0-9_]+|[fgjtpdqb]|index", re.ASCII)
+        for product in products:
+            assert all(known.fullmatch(side.strip()) for side in product.split("*")), f"{name}: {product}"
+
+
+def test_codes_travel_and_come_back(pool_net: Any, corner_codes: Callable[..., Any]) -> None:
+    design = plan(pool_net)
+    values = source_codes(design, corner_codes(pool_net, 9))
+    for name, stream in design.streams.items():
+        beats = beats_of_codes(stream, values[name])
+        assert len(beats) == 9 * stream.beats
+        assert np.array_equal(codes_of_beats(stream, beats, values[name].shape[1:]), values[name])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"lanes": 0}, "lanes must be an integer in 1..4096, got 0"),
+        ({"fire": 3}, "fire must be a power of two"),
+        ({"weight_memory": "tape"}, "weight_memory must be one of auto, block, distributed, got 'tape'"),
+        ({"digits": "ternary"}, "digits must be one of csd, binary"),
+    ],
+)
+def test_options_are_checked(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ParameterError, match=words):
+        Options(**options)
+
+
+def test_refusals_name_what_is_wrong(residual_net: Any) -> None:
+    with pytest.raises(ParameterError, match=r"per must name .* got 'nobody'"):
+        plan(residual_net, Options(per={"nobody": PopulationOptions(lanes=2)}))
+    with pytest.raises(ParameterError, match="engine must be auto or one of"):
+        choose("modelsim")
+
+
+def test_an_operation_without_hardware_is_refused() -> None:
+    ops = [
+        g.Input(name="x", inputs=(), threshold=np.ones(1, np.float32), shape=(2, 2, 2)),
+        g.Scale(name="s", inputs=("x",), weight_bits=8, multiplier=np.ones(2, np.int32)),
+        g.Upsample2d(name="up", inputs=("s",)),
+        g.Readout(name="out", inputs=("up",), scale=np.ones(2), bias=np.zeros(2, np.int32)),
+    ]
+    with pytest.raises(SpikePackError, match="upsample2d 'up': has no hardware for currents"):
+        plan(g.Network(ops, 4))
+
+
+def test_lint(residual_net: Any, pool_net: Any, tmp_path: Path) -> None:
+    """Verilator's warnings, all of them, are errors."""
+    tool = tools.available("verilator")
+    if tool is None:
+        pytest.skip("verilator is not installed")
+    for number, network in enumerate((residual_net, pool_net)):
+        design = lava_bridge.fpga.build(network, tmp_path / str(number), Options(lanes=4))
+        done = subprocess.run(
+            [tool.command, "--lint-only", "-Wall", "-y", ".", "--top-module", design.top, f"{design.top}.sv"],
+            cwd=tmp_path / str(number),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")

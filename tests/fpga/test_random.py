@@ -1,0 +1,50 @@
+"""Random networks of every operation: hypothesis draws the structure, several are compiled as one design."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lava_bridge.fpga import Options, plan, simulator
+from spikejelly_pack.spec import graph as g
+
+
+def side_by_side(networks: list[g.Network]) -> g.Network:
+    """One network that holds several: a design compiles as fast for four small ones as for one."""
+    ops = []
+    for number, network in enumerate(networks):
+        for op in network.ops.values():
+            inputs = tuple(f"net{number}/{name}" for name in op.inputs)
+            ops.append(replace(op, name=f"net{number}/{op.name}", inputs=inputs))
+    return g.Network(ops, max(network.time_steps for network in networks))
+
+
+def check(data: Any, net_builder: Any, corner_codes: Any, assert_exact: Any, count: int) -> None:
+    network = side_by_side([net_builder(data.draw).network() for _ in range(count)])
+    options = Options(
+        lanes=data.draw(st.integers(1, 9)),
+        fire=data.draw(st.sampled_from([1, 2, 4])),
+        digits=data.draw(st.sampled_from(["csd", "binary"])),
+        buffers=data.draw(st.booleans()),
+    )
+    codes = corner_codes(network, 8)
+    with simulator(plan(network, options)) as bench:
+        assert_exact(bench.run(codes), network, codes)
+        assert_exact(bench.run(codes, gaps=0.3, stalls=0.3), network, codes)
+
+
+@settings(max_examples=1)
+@given(data=st.data())
+def test_random_networks(data: Any, net_builder: Any, corner_codes: Any, assert_exact: Any) -> None:
+    check(data, net_builder, corner_codes, assert_exact, count=3)
+
+
+@pytest.mark.fpga
+@settings(max_examples=25)
+@given(data=st.data())
+def test_many_random_networks(data: Any, net_builder: Any, corner_codes: Any, assert_exact: Any) -> None:
+    check(data, net_builder, corner_codes, assert_exact, count=4)
