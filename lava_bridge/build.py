@@ -18,9 +18,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from spikejelly_pack.spec.errors import UnsupportedError
-from spikejelly_pack.spec.graph import Input, Network, Neuron, Op
+from spikejelly_pack.spec.graph import Input, Network, Neuron, Op, Readout
 from spikejelly_pack.spec.graph.base import Array
 
+from .models import Model
+from .overflow import OverflowLog, Overflows
 from .processes.endpoints import Sink, Source
 from .processes.wiring import Relay
 from .recording import Recorder, Recording
@@ -60,10 +62,12 @@ class Assembly:
         folder: Where recorders keep their files.
         record: Names of the inputs and neurons to record.
         graded: Codes travel as graded spikes, one time step per window.
+        model: The ProcessModels that will run, and the registers of their hardware.
         processes: All Processes made so far.
         codes_of: Recording of the codes of every recorded neuron and input.
         membranes_of: Recording of the membranes of every readout and recorded neuron.
         steps: Time steps until every recorder has all its rows.
+        logs: Where models of tag ``fpga`` report overflows, by population.
     """
 
     network: Network
@@ -71,10 +75,12 @@ class Assembly:
     folder: Path
     record: Sequence[str] = ()
     graded: bool = False
+    model: Model = field(default_factory=Model)
     processes: list[Any] = field(default_factory=list)
     codes_of: dict[str, Recording] = field(default_factory=dict)
     membranes_of: dict[str, Recording] = field(default_factory=dict)
     steps: int = 0
+    logs: dict[str, OverflowLog] = field(default_factory=dict)
 
     @property
     def window(self) -> int:
@@ -124,6 +130,22 @@ class Assembly:
         self.membranes_of[name] = self._recording(name, latency, 1)
         return self.membranes_of[name].recorder
 
+    def registers(self, op: Neuron | Readout) -> dict[str, Any]:
+        """Parameters of the registers of a population: the hardware's where the model executes one."""
+        if self.model.tag != "fpga":
+            return {"state_bits": op.state_bits}
+        self.logs[op.name] = OverflowLog(self.folder / f"overflow-{len(self.logs)}.rows")
+        bits = self.model.widths[op.name]
+        return {"state_bits": bits, "overflow": self.model.overflow, "log": self.logs[op.name]}
+
+    def overflows(self) -> Overflows:
+        """What the models reported, the windows of the filling and draining pipeline left out."""
+        tables = {}
+        for name, log in self.logs.items():
+            arrival = self.network.latency[name] - isinstance(self.network.ops[name], Neuron)
+            tables[name] = log.read(arrival, self.samples)
+        return Overflows(tables)
+
     def _recording(self, name: str, latency: int, extra_steps: int) -> Recording:
         rows = latency + self.samples
         self.steps = max(self.steps, rows * self.window + extra_steps)
@@ -160,6 +182,7 @@ def assemble(
     folder: Path,
     processes: list[Any] | None = None,
     graded: bool = False,
+    model: Model | None = None,
 ) -> Assembly:
     """Build and connect the Lava Processes of a network.
 
@@ -170,6 +193,7 @@ def assemble(
         folder: Existing folder for the recorders' files.
         processes: List to keep the Processes in, the caller's even when a rule raises.
         graded: Codes travel as graded spikes.
+        model: The ProcessModels that will run; default: tag ``fixed_pt``.
 
     Raises:
         UnsupportedError: An operation kind has no rule, or none for graded spikes of this length.
@@ -178,7 +202,7 @@ def assemble(
 
     network = network.balanced()
     kept = [] if processes is None else processes
-    assembly = Assembly(network, codes, folder, record, graded, kept)
+    assembly = Assembly(network, codes, folder, record, graded, model or Model(), kept)
     values: dict[str, Value] = {}
     for op in network.ops.values():
         if op.kind not in RULES:

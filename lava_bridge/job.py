@@ -18,6 +18,8 @@ from spikejelly_pack.spec.graph import Network
 from spikejelly_pack.spec.graph.base import Array
 
 from .engines import engine_runner
+from .models import Model
+from .overflow import Overflows
 
 __all__ = ["Outcome", "run_job"]
 
@@ -26,10 +28,11 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """Recorded codes and membranes ``[N, *]`` by name, and how the run went."""
+    """Recorded codes and membranes ``[N, *]`` by name, overflows, and how the run went."""
 
     codes: dict[str, Array]
     membranes: dict[str, Array]
+    overflows: Overflows
     seconds: float
     steps: int
     processes: int
@@ -45,6 +48,7 @@ def run_job(
     deadline: float,
     folder: Path,
     report: Report,
+    model: Model | None = None,
 ) -> Outcome:
     """Build the Processes of a network, execute them, collect what was recorded.
 
@@ -57,6 +61,7 @@ def run_job(
         deadline: ``time.monotonic()`` at which the run must be over.
         folder: Existing folder for files of the run.
         report: Called with samples done and samples in all.
+        model: The ProcessModels to run; default: tag ``fixed_pt``.
 
     Raises:
         EnvironmentMissingError: Lava cannot be imported here.
@@ -68,7 +73,7 @@ def run_job(
     handlers = list(root.handlers)  # every Lava Process adds one to the root logger
     processes: list[Any] = []
     try:
-        assembly = assemble(network, codes, record, folder, processes, graded=spikes == "graded")
+        assembly = assemble(network, codes, record, folder, processes, spikes == "graded", model)
         seconds = runner(assembly, deadline, report)
     finally:
         root.handlers[:] = handlers
@@ -79,7 +84,9 @@ def run_job(
             rows = assembly.codes_of[op.name].values()
             recorded[op.name] = rows.astype(code_dtype(op.time_steps, op.signed))
     membranes = {name: item.values() for name, item in assembly.membranes_of.items()}
-    return Outcome(recorded, membranes, seconds, assembly.steps, len(processes), version("lava-nc"))
+    return Outcome(
+        recorded, membranes, assembly.overflows(), seconds, assembly.steps, len(processes), version("lava-nc")
+    )
 
 
 def _lava(engine: str) -> tuple[Callable[..., Any], Callable[..., Any]]:

@@ -8,6 +8,8 @@ from spikejelly_pack.spec.bits import unpack
 from spikejelly_pack.spec.errors import ParameterError
 from spikejelly_pack.spec.graph.base import Array
 
+from .overflow import Overflows
+
 __all__ = ["Simulation"]
 
 
@@ -28,6 +30,8 @@ class Simulation:
         total_seconds: Wall time of the call: interpreter, import, compilation, run and clean-up.
         engine: Name of the engine.
         spikes: ``"serial"`` or ``"graded"``.
+        model: Tag of the ProcessModels.
+        overflows: Values that did not fit a register of the target (model ``fpga``), in order of samples.
         python: Interpreter that ran Lava.
         lava: Version of lava-nc.
     """
@@ -43,6 +47,8 @@ class Simulation:
     total_seconds: float
     engine: str
     spikes: str
+    model: str
+    overflows: Overflows = field(repr=False)
     python: str
     lava: str
 

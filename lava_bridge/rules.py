@@ -47,7 +47,7 @@ def _neuron(assembly: Assembly, op: Neuron, parts: list[Value]) -> Value:
             time_steps=op.time_steps,
             signed=op.signed,
             half=op.half,
-            state_bits=op.state_bits,
+            **assembly.registers(op),
             payload_bits=assembly.payload_bits(op.name),
             recorder=assembly.record_membranes(op.name) if op.name in assembly.record else None,
             name=op.name,
@@ -64,7 +64,7 @@ def _readout(assembly: Assembly, op: Readout, parts: list[Value]) -> Value:
             shape=assembly.shape(op),
             bias=op.bias,
             window=assembly.window,
-            state_bits=op.state_bits,
+            **assembly.registers(op),
             recorder=assembly.record_membranes(op.name),
             name=op.name,
         )
@@ -79,18 +79,25 @@ def _message_bits(assembly: Assembly, name: str) -> int:
     return assembly.payload_bits(name) + signed if assembly.graded else 2 * signed
 
 
+def _weights(assembly: Assembly, weight: Array) -> list[tuple[Array, int]]:
+    """Parts with their exponents: 8 bits each, or the weights as they are in floating point."""
+    whole = assembly.model.tag == "floating_pt"
+    return [(np.asarray(weight).astype(np.int32), 0)] if whole else split_weights(weight)
+
+
 @rule("dense")
 def _dense(assembly: Assembly, op: Dense, parts: list[Value]) -> Value:
     outputs: Value = []
-    for index, (weight, exponent) in enumerate(split_weights(op.weight)):
+    for index, (weight, exponent) in enumerate(_weights(assembly, op.weight)):
         _check_stock_sum(assembly, op, weight)
         # Stock Dense clips to 9 bits and drops the last one in mixed sign mode: twice the weight and a
         # shift back by one is exact for all 8-bit weights. The mode must be named, or Lava guesses it
-        # from the data.
+        # from the data. The floating point model ignores the exponent.
+        doubled = int(assembly.model.tag != "floating_pt")
         process = assembly.add(
             LavaDense(
-                weights=2 * weight,
-                weight_exp=exponent - 1,
+                weights=weight << doubled,
+                weight_exp=exponent - doubled,
                 sign_mode=SignMode.MIXED,
                 num_message_bits=_message_bits(assembly, op.inputs[0]),
                 name=f"{op.name}/{index}" if index else op.name,
@@ -103,6 +110,8 @@ def _dense(assembly: Assembly, op: Dense, parts: list[Value]) -> Value:
 
 def _check_stock_sum(assembly: Assembly, op: Dense, weight: Array) -> None:
     """Stock Dense sums twice the weights in 32 bits before it shifts: digits always fit, codes may not."""
+    if assembly.model.tag == "floating_pt":
+        return
     top = (1 << assembly.digits(op.inputs[0])) - 1 if assembly.graded else 1
     positive = np.maximum(weight, 0).sum(1, dtype=np.int64)
     negative = -np.minimum(weight, 0).sum(1, dtype=np.int64)
@@ -120,7 +129,7 @@ def _convolutions(
 ) -> Value:
     """Stock Conv Processes for a kernel ``[out, in / groups, k_h, k_w]``; geometry is (width, height)."""
     outputs: Value = []
-    for index, (chunk, exponent) in enumerate(split_weights(weight)):
+    for index, (chunk, exponent) in enumerate(_weights(assembly, weight)):
         process = assembly.add(
             Conv(
                 weight=np.ascontiguousarray(chunk.transpose(0, 3, 2, 1)[:, ::-1, ::-1, :]),

@@ -21,8 +21,11 @@ from spikejelly_pack.spec.errors import ParameterError, ShapeError, SpikePackErr
 from spikejelly_pack.spec.execute import as_inputs, encode, outputs
 from spikejelly_pack.spec.graph import Network, Readout
 from spikejelly_pack.spec.graph.base import Array
+from spikejelly_pack.spec.targets import Target
 
 from .engines import check_engine
+from .models import Model, choose_model
+from .overflow import Overflows
 from .result import Simulation
 from .spikes import check_spikes
 
@@ -30,7 +33,7 @@ __all__ = ["has_lava", "simulate"]
 
 _logger = logging.getLogger(__name__)
 Report = Callable[[int, int], None]
-Recorded = tuple[dict[str, Array], dict[str, Array], dict[str, Any]]
+Recorded = tuple[dict[str, Array], dict[str, Array], Overflows, dict[str, Any]]
 FACTS = ("seconds", "steps", "processes", "lava")
 
 
@@ -46,6 +49,7 @@ class _Request:
     timeout: float
     folder: Path
     python: str | os.PathLike[str] | None
+    model: Model
 
 
 def has_lava() -> bool:
@@ -61,6 +65,8 @@ def simulate(
     engine: str = "loihi",
     spikes: str = "serial",
     record: str | Sequence[str] = (),
+    model: str = "fixed_pt",
+    target: str | os.PathLike[str] | Target | None = None,
     python: str | os.PathLike[str] | None = None,
     timeout: float = 600.0,
     progress: bool | Report = True,
@@ -78,6 +84,11 @@ def simulate(
             step, as the payload of a graded spike).
         record: Names of neurons and inputs whose codes to return, or ``"all"``; of neurons the membranes
             too. Readouts always are returned.
+        model: ``"fixed_pt"`` (integers; a value beyond its declared width is an error), ``"floating_pt"``
+            (Lava's floating point models, registers without a width) or ``"fpga"`` (registers of the
+            target's width that wrap or saturate; the run goes on and ``overflows`` lists every such value).
+        target: Device, name or file: the network is checked against its limits before the run; default
+            with ``"fpga"``: ``"generic_fpga"``, exact widths.
         python: Python 3.10 with Lava (file or virtual environment); default: this interpreter if it
             has Lava, else looked for, see :func:`lava_bridge.info`.
         timeout: Seconds after which the run is given up.
@@ -105,6 +116,7 @@ def simulate(
         network = exchange.load(network)
     inputs = _input_codes(network, x, codes)
     names = _names_to_record(network, record)
+    chosen = choose_model(network, model, target, inputs, spikes)
     direct = python is None and has_lava()
     run = _run_here if direct else _run_in_worker
     samples = len(next(iter(inputs.values())))
@@ -112,8 +124,8 @@ def simulate(
         tempfile.TemporaryDirectory(prefix="spikepack-", ignore_cleanup_errors=True) as folder,
         _progress(progress, samples) as report,
     ):
-        request = _Request(network, inputs, names, engine, spikes, timeout, Path(folder), python)
-        found_codes, membranes, facts = run(request, report)
+        request = _Request(network, inputs, names, engine, spikes, timeout, Path(folder), python, chosen)
+        found_codes, membranes, overflows, facts = run(request, report)
     return Simulation(
         membranes=membranes,
         codes=found_codes,
@@ -123,6 +135,8 @@ def simulate(
         total_seconds=time.perf_counter() - began,
         engine=engine,
         spikes=spikes,
+        model=model,
+        overflows=overflows,
         **facts,
     )
 
@@ -185,13 +199,20 @@ def _run_here(request: _Request, report: Report) -> Recorded:
     kind = request.engine, request.spikes
     try:
         outcome = run_job(
-            request.network, request.codes, request.record, *kind, deadline, request.folder, report
+            request.network,
+            request.codes,
+            request.record,
+            *kind,
+            deadline,
+            request.folder,
+            report,
+            request.model,
         )
     except SpikePackError as error:
         _logger.info("%s\n%s", error, getattr(error, "log", ""))
         raise
     facts = {name: getattr(outcome, name) for name in FACTS}
-    return outcome.codes, outcome.membranes, {**facts, "python": sys.executable}
+    return outcome.codes, outcome.membranes, outcome.overflows, {**facts, "python": sys.executable}
 
 
 def _run_in_worker(request: _Request, report: Report) -> Recorded:
@@ -210,8 +231,10 @@ def _run_in_worker(request: _Request, report: Report) -> Recorded:
         "engine": request.engine,
         "spikes": request.spikes,
         "timeout": request.timeout,
+        "model": request.model.to_json(),
     }
     with Worker(interpreter) as worker:
         result = worker.run(job, request.timeout, report)
-    codes, membranes = (load_arrays(folder, result[name]) for name in ("codes", "membranes"))
-    return codes, membranes, {**{name: result[name] for name in FACTS}, "python": interpreter.executable}
+    codes, membranes, tables = (load_arrays(folder, result[n]) for n in ("codes", "membranes", "overflows"))
+    facts = {name: result[name] for name in FACTS}
+    return codes, membranes, Overflows(tables), {**facts, "python": interpreter.executable}

@@ -11,9 +11,11 @@ from lava.magma.compiler.compiler import Compiler
 from lava.magma.compiler.compiler_graphs import ProcGroupDiGraphs
 from lava.magma.core.run_configs import Loihi2SimCfg
 from lava.proc.conv.process import Conv
+from lava.proc.dense.models import PyDenseModelBitAcc
+from lava.proc.dense.process import Dense
 
 from ..build import Assembly
-from ..processes.conv_models import PyConvIm2col
+from ..processes.conv_models import PyConvIm2col, PyConvIm2colFloat
 
 __all__ = ["compile_assembly"]
 
@@ -22,13 +24,19 @@ CHANNEL_SIZE = 4
 # Models by Process class, found so far; Lava's compiler is not made for threads.
 _FOUND: dict[type, list[Any]] = {}
 _COMPILING = threading.Lock()
-# Where a stock Process runs with another model than the stock one.
-MODELS = {Conv: PyConvIm2col}
+# By tag: where a stock Process runs with another model than the one Lava would select. No stock synapse has a
+# model of tag fpga: those of fixed_pt are exact.
+STOCK_MODELS: dict[str, dict[Any, Any]] = {
+    "fixed_pt": {Conv: PyConvIm2col},
+    "floating_pt": {Conv: PyConvIm2colFloat},
+    "fpga": {Conv: PyConvIm2col, Dense: PyDenseModelBitAcc},
+}
 
 
 def compile_assembly(assembly: Assembly, configuration_type: type[Any] = Loihi2SimCfg) -> Any:
-    """Lava's executable: stock compiler, fixed-point models, the gathering model for Conv."""
-    configuration = configuration_type(select_tag="fixed_pt", exception_proc_model_map=MODELS)
+    """Lava's executable: stock compiler, the models of the assembly's tag."""
+    tag = assembly.model.tag
+    configuration = configuration_type(select_tag=tag, exception_proc_model_map=STOCK_MODELS[tag])
     compiler = Compiler({"pypy_channel_size": CHANNEL_SIZE})
     with _remembered_models():
         return compiler.compile(assembly.processes[0], configuration)

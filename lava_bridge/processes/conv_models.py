@@ -20,7 +20,7 @@ from lava.proc.conv.process import Conv
 
 from spikejelly_pack.spec.graph.conv2d import windows
 
-__all__ = ["PyConvIm2col"]
+__all__ = ["PyConvIm2col", "PyConvIm2colFloat"]
 
 
 @implements(proc=Conv, protocol=LoihiProtocol)
@@ -76,7 +76,18 @@ class PyConvIm2col(PyLoihiProcessModel):
         sums = (self.rows @ flat[self.index]).astype(np.int64)
         width, height, channels = self.a_buf.shape
         image = sums.reshape(channels, width, height).transpose(1, 2, 0)
-        self.a_buf = np.left_shift(image, self.weight_exp.item()).astype(np.int32)
+        self.a_buf = np.left_shift(image, self.weight_exp.item()).astype(self.a_buf.dtype)
+
+
+@implements(proc=Conv, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class PyConvIm2colFloat(PyConvIm2col):
+    """The same with messages in float64; weights must be whole numbers, as ours are."""
+
+    a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
+    a_buf: np.ndarray = LavaPyType(np.ndarray, float)
+    weight: np.ndarray = LavaPyType(np.ndarray, float)
 
 
 def _pair(values: Any) -> tuple[int, int]:

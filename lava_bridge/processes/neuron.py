@@ -35,6 +35,9 @@ class SpikePack(AbstractProcess):
             the window, which is one step long; 0: digits.
         half: Add ``threshold // 2`` before firing.
         state_bits: Width of the membrane register, sign included.
+        overflow: What registers of the hardware do with a value that does not fit, ``"wrap"`` or
+            ``"saturate"``; only the model of tag ``fpga`` asks.
+        log: Where that model reports such values (:class:`lava_bridge.overflow.OverflowLog`).
         recorder: Where membranes go before they fire, one row per window; None: nowhere.
         name: Name of the population, for messages.
 
@@ -56,6 +59,8 @@ class SpikePack(AbstractProcess):
         payload_bits: int,
         recorder: Any,
         name: str,
+        overflow: str = "wrap",
+        log: Any = None,
     ) -> None:
         super().__init__(
             window=window,
@@ -65,6 +70,8 @@ class SpikePack(AbstractProcess):
             state_bits=state_bits,
             payload_bits=payload_bits,
             recorder=recorder,
+            overflow=overflow,
+            log=log,
             name=name,
         )
         self.a_in = InPort(shape=shape)
@@ -80,7 +87,7 @@ class Readout(AbstractProcess):
     """Neurons that integrate a window and never fire; every membrane is recorded.
 
     Args:
-        shape, bias, window, state_bits, name: As in :class:`SpikePack`.
+        shape, bias, window, state_bits, overflow, log, name: As in :class:`SpikePack`.
         recorder: Where the membranes go, one row per window (:class:`lava_bridge.recording.Recorder`).
     """
 
@@ -93,8 +100,12 @@ class Readout(AbstractProcess):
         state_bits: int,
         recorder: Any,
         name: str,
+        overflow: str = "wrap",
+        log: Any = None,
     ) -> None:
-        super().__init__(window=window, state_bits=state_bits, recorder=recorder, name=name)
+        super().__init__(
+            window=window, state_bits=state_bits, recorder=recorder, overflow=overflow, log=log, name=name
+        )
         self.a_in = InPort(shape=shape)
         self.v = Var(shape=shape, init=0)
         self.bias = Var(shape=bias.shape, init=bias)

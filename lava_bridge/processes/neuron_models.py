@@ -1,4 +1,9 @@
-"""Fixed-point models of the integrating populations; the equations are those of ``spikejelly_pack.spec``."""
+"""Models of the integrating populations, by tag; the equations are those of ``spikejelly_pack.spec``.
+
+``fixed_pt``: integers, a value that leaves its declared width is an error. ``floating_pt``: float64 without
+a width, behind Lava's floating point synapses. ``fpga``: integers in the registers of a declared
+hardware, which wrap or saturate; every value that did not fit is reported and the run goes on.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +21,69 @@ from lava_bridge.payload import check_payload
 from lava_bridge.processes.neuron import Readout, SpikePack
 from spikejelly_pack.spec.equations import charge_step, fire_digit, integer_code
 from spikejelly_pack.spec.errors import BoundError
+from spikejelly_pack.spec.registers import held, register_range
 
-__all__ = ["PyReadoutFixed", "PySpikePackFixed"]
+__all__ = [
+    "PyReadoutFixed",
+    "PyReadoutFloat",
+    "PyReadoutFpga",
+    "PySpikePackFixed",
+    "PySpikePackFloat",
+    "PySpikePackFpga",
+]
+
+
+# Lava's converter to asynchronous models flattens a class and lets an earlier base win over a later one, even
+# where Python would not: what differs between tags is no part of a common base, and comes first.
+
+
+class _Checked:
+    """Integers that must fit the declared width."""
+
+    state_bits: int
+    label: str
+    time_step: int
+
+    def keep(self, _register: str, value: Any) -> Any:
+        """What a register holds after ``value`` was written to it."""
+        limits = register_range(self.state_bits)
+        low, high = int(value.min()), int(value.max())
+        if low < limits[0] or high > limits[1]:
+            raise BoundError(
+                f"neuron {self.label!r}: the membrane must fit {self.state_bits} bits, got {low}..{high} "
+                f"at time step {self.time_step}; use fewer time steps, narrower weights or a wider state."
+            )
+        return value
+
+
+class _Hardware:
+    """Integers in registers of the hardware's width: one adjustment per write, after the step's sum."""
+
+    state_bits: int
+    window: int
+    time_step: int
+    proc_params: Any
+
+    def keep(self, register: str, value: Any) -> Any:
+        """What a register holds after ``value`` was written to it; reported where it is something else."""
+        kept = held(value, self.state_bits, self.proc_params["overflow"])
+        window, phase = divmod(self.time_step - 2, self.window)
+        self.proc_params["log"].write(window, phase + 1, register, value, kept)
+        return kept
+
+
+class _Unbounded:
+    """No width."""
+
+    def keep(self, _register: str, value: Any) -> Any:
+        """The value."""
+        return value
 
 
 class _Integrator(PyLoihiProcessModel):
-    """Charge register and its width; what a subclass does with a full window is ``window_done``."""
+    """Charge register; ``keep`` says what a register holds of a value."""
+
+    keep: Any
 
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
@@ -31,33 +93,21 @@ class _Integrator(PyLoihiProcessModel):
 
     def charge(self) -> int:
         """Take the current of this time step; return the phase, 0 for the first step of a window."""
-        current = self.a_in.recv().astype(np.int64)
+        current = self.a_in.recv().astype(self.v.dtype)
         phase = (self.time_step - 2) % self.window
-        self.v = current if phase == 0 else charge_step(self.v, current, 2)
-        self.check_width(self.v)
+        self.v = self.keep("charge", current if phase == 0 else charge_step(self.v, current, 2))
         return phase
 
-    def record(self, membrane: Any) -> None:
-        """Keep the membrane of the window that is full now; the first time step completes none."""
+    def membrane(self) -> Any:
+        """Membrane of the window that is full now; recorded, but the first time step completes none."""
+        membrane = self.keep("membrane", self.v + self.bias)
         recorder = self.proc_params["recorder"]
         if recorder is not None and self.time_step > 1:
             recorder.write((self.time_step - 2) // self.window, membrane)
-
-    def check_width(self, register: Any) -> None:
-        """Raise if a value does not fit the declared register: hardware would wrap silently."""
-        limit = 1 << (self.state_bits - 1)
-        low, high = int(register.min()), int(register.max())
-        if low < -limit or high >= limit:
-            raise BoundError(
-                f"neuron {self.label!r}: the membrane must fit {self.state_bits} bits, got {low}..{high} "
-                f"at time step {self.time_step}; use fewer time steps, narrower weights or a wider state."
-            )
+        return membrane
 
 
-@implements(proc=SpikePack, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
-class PySpikePackFixed(_Integrator):
+class _SpikePackModel(_Integrator):
     """Charge ``V <- 2 V + a``; fire most significant digit first against ``theta * 2^(T-t)``, soft reset.
 
     Graded: fire the whole code at once, by the closed form.
@@ -87,25 +137,19 @@ class PySpikePackFixed(_Integrator):
         shift = self.window - 1 - (phase + 1) % self.window
         if shift >= time_steps:  # a shorter code: leading digits are zero
             return np.zeros_like(self.u)
-        spike, self.u = fire_digit(self.u, self.threshold << shift)
+        spike, self.u = fire_digit(self.u, self.threshold * (1 << shift))
         return spike
 
     def load(self) -> None:
         """Move the membrane of a full window to the firing register."""
-        membrane = self.v + self.bias
-        self.check_width(membrane)
-        self.record(membrane)
+        membrane = self.membrane()
         if self.proc_params["signed"]:
             self.sign = np.sign(membrane)
             membrane = membrane * self.sign
-        self.u = membrane + (self.threshold // 2 if self.proc_params["half"] else 0)
-        self.check_width(self.u)
+        self.u = self.keep("fire", membrane + (self.threshold // 2 if self.proc_params["half"] else 0))
 
 
-@implements(proc=Readout, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
-class PyReadoutFixed(_Integrator):
+class _ReadoutModel(_Integrator):
     """Charge only; the membrane of every full window goes to the recorder."""
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
@@ -114,8 +158,58 @@ class PyReadoutFixed(_Integrator):
 
     def run_spk(self) -> None:
         """One time step."""
-        phase = self.charge()
-        if phase == self.window - 1:
-            membrane = self.v + self.bias
-            self.check_width(membrane)
-            self.record(membrane)
+        if self.charge() == self.window - 1:
+            self.membrane()
+
+
+@implements(proc=SpikePack, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PySpikePackFixed(_Checked, _SpikePackModel):
+    """Neurons on integers."""
+
+
+@implements(proc=Readout, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyReadoutFixed(_Checked, _ReadoutModel):
+    """Readout on integers."""
+
+
+@implements(proc=SpikePack, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fpga")
+class PySpikePackFpga(_Hardware, _SpikePackModel):
+    """Neurons in registers of a declared hardware."""
+
+
+@implements(proc=Readout, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fpga")
+class PyReadoutFpga(_Hardware, _ReadoutModel):
+    """Readout in registers of a declared hardware."""
+
+
+@implements(proc=SpikePack, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class PySpikePackFloat(_Unbounded, _SpikePackModel):
+    """Neurons in float64: the same integers, exact below 2^53."""
+
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
+    v: np.ndarray = LavaPyType(np.ndarray, float)
+    u: np.ndarray = LavaPyType(np.ndarray, float)
+    sign: np.ndarray = LavaPyType(np.ndarray, float)
+    threshold: np.ndarray = LavaPyType(np.ndarray, float)
+    bias: np.ndarray = LavaPyType(np.ndarray, float)
+
+
+@implements(proc=Readout, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class PyReadoutFloat(_Unbounded, _ReadoutModel):
+    """Readout in float64."""
+
+    a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, float)
+    v: np.ndarray = LavaPyType(np.ndarray, float)
+    bias: np.ndarray = LavaPyType(np.ndarray, float)

@@ -86,6 +86,7 @@ def _execute(job: dict[str, Any], speaker: _Speaker) -> None:
     from spikejelly_pack.spec import exchange
 
     from ..job import run_job
+    from ..models import Model
 
     deadline = time.monotonic() + float(job["timeout"])
     folder = Path(job["folder"])
@@ -101,11 +102,13 @@ def _execute(job: dict[str, Any], speaker: _Speaker) -> None:
         deadline,
         folder,
         lambda done, samples: speaker.say(kind="progress", done=done, samples=samples),
+        Model(**job["model"]),
     )
     speaker.say(
         kind="result",
         codes=save_arrays(folder, "codes", outcome.codes),
         membranes=save_arrays(folder, "membranes", outcome.membranes),
+        overflows=save_arrays(folder, "overflows", outcome.overflows.tables),
         seconds=outcome.seconds,
         steps=outcome.steps,
         processes=outcome.processes,

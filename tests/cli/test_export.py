@@ -68,7 +68,7 @@ def test_export_then_simulate(spikepack: Run, files: Path) -> None:
     done = spikepack("simulate", "net.spk", "--engine", "inline", "--json", "s.json", cwd=files)
     assert done.returncode == 0, done.stderr
     assert json.loads((files / "s.json").read_text())["samples"] == 4
-    assert done.stdout.startswith("4 samples in Lava 0.10.0 (engine inline)")
+    assert done.stdout.startswith("4 samples in Lava 0.10.0 (engine inline, ")
     assert "equal to the integer reference in every value: output" in done.stdout
 
 

@@ -33,6 +33,7 @@ def load_spec_room() -> ModuleType:
 
 SPEC_ROOM = load_spec_room()
 residual_net = SPEC_ROOM.residual_net
+golden = SPEC_ROOM.golden
 interpreter = SPEC_ROOM.interpreter
 
 

@@ -89,7 +89,7 @@ def test_network_equals_the_same_network_with_the_stock_conv_model(
     ops = [_narrow(op) for op in residual_net.ops.values()]
     network = Network(ops, residual_net.time_steps)
     ours = lava_bridge.simulate(network, x, codes=True, engine="inline", record="all", progress=False)
-    monkeypatch.setattr(configuration, "MODELS", {Conv: PyConvModelFixed})
+    monkeypatch.setitem(configuration.STOCK_MODELS, "fixed_pt", {Conv: PyConvModelFixed})
     stock = lava_bridge.simulate(network, x, codes=True, engine="inline", record="all", progress=False)
     for name, value in {**ours.membranes, **ours.codes}.items():
         assert np.array_equal(value, {**stock.membranes, **stock.codes}[name]), name

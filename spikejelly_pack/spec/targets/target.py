@@ -13,10 +13,10 @@ from ..errors import ParameterError
 from ..graph.base import MAX_SIZE, MAX_WEIGHT_BITS, boolean, integer
 from ..graph.wiring import MAX_DELAY
 from ..parameters import MAX_TIME_STEPS, check_choice
+from ..registers import OVERFLOWS
 
-__all__ = ["LIMITS", "OVERFLOWS", "Target", "load_target", "target_names"]
+__all__ = ["LIMITS", "Target", "load_target", "target_names"]
 
-OVERFLOWS = ("wrap", "saturate")
 MAX_STATE_BITS = 48
 # Limits that a device may leave open (null), and the largest value each can have.
 LIMITS = {
