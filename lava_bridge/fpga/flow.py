@@ -21,7 +21,7 @@ from .devices import RESOURCES, Device, device
 from .estimate import estimate
 from .explore import check_fits, explore
 from .floorplan import floor_plan
-from .generate import replacing_folder, write
+from .generate import replacing_folder, write, write_vectors
 from .options import Options
 from .page import as_html
 from .performance import performance
@@ -105,6 +105,7 @@ def synth(
     }
     with replacing_folder(out) as folder:
         write(design, folder)
+        write_vectors(design, folder)
         if todo.simulate and codes:
             report["simulation"] = _simulated(design, codes, reference, todo, progress)
         plan_svg = ""

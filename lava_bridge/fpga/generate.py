@@ -21,8 +21,9 @@ from .memories import memory_files
 from .options import Options
 from .plan import plan
 from .top import top_text
+from .vectors import vector_files
 
-__all__ = ["build", "replacing_folder", "rtl_sources", "write"]
+__all__ = ["build", "replacing_folder", "rtl_sources", "write", "write_vectors"]
 
 MANIFEST = "design.json"
 
@@ -59,6 +60,7 @@ def build(
     design = plan(network, options, top)
     with replacing_folder(out) as folder:
         write(design, folder)
+        write_vectors(design, folder)
     return design
 
 
@@ -70,6 +72,12 @@ def write(design: Design, folder: Path) -> None:
     texts[MANIFEST] = json.dumps(_manifest(design, sorted(sources)), indent=2) + "\n"
     for name, text in texts.items():
         (folder / name).write_text(text, "utf-8")
+
+
+def write_vectors(design: Design, folder: Path) -> None:
+    """Add a bench, samples with the beats they must give and a Makefile: ``make sim`` prints PASS."""
+    for name, content in vector_files(design, [*sorted(rtl_sources()), f"{design.top}.sv"]).items():
+        (folder / name).write_bytes(content)
 
 
 def _manifest(design: Design, sources: list[str]) -> dict[str, Any]:

@@ -9,7 +9,14 @@ from spikejelly_pack.spec.graph.base import Array
 from .design import Population, Stream
 from .resolve import Grid
 
-__all__ = ["beats_of_codes", "codes_of_beats", "membranes_of_beats", "positions_of", "words_of"]
+__all__ = [
+    "beats_of_codes",
+    "beats_of_membranes",
+    "codes_of_beats",
+    "membranes_of_beats",
+    "positions_of",
+    "words_of",
+]
 
 
 def words_of(bits: int) -> int:
@@ -66,6 +73,14 @@ def codes_of_beats(stream: Stream, beats: Array, shape: tuple[int, ...]) -> Arra
     magnitude, sign = raw & ((1 << stream.time_steps) - 1), raw >> stream.time_steps
     padded = stream.beats_per_position * stream.fire
     return _by_channel(np.where(sign > 0, -magnitude, magnitude), stream.grid, padded, shape)
+
+
+def beats_of_membranes(population: Population, membranes: Array) -> Array:
+    """Beats ``[N * beats, words]`` (uint32) of membranes ``[N, *shape]``: two's complement."""
+    values = _by_position(membranes, population.grid, population.chunks * population.lanes)
+    return _packed(
+        values.reshape(-1, population.fire) & ((1 << population.state_bits) - 1), population.state_bits
+    )
 
 
 def membranes_of_beats(population: Population, beats: Array, shape: tuple[int, ...]) -> Array:

@@ -47,11 +47,14 @@ def _source(index: int, bits: int, beats: int) -> tuple[str, str, str, str]:
 def _sink(name: str, bits: int, beats: int, last: bool, port_bits: int) -> tuple[str, str, str, str]:
     """As :func:`_source`, for an output or a probe (no ``last``, always ready)."""
     declare = (
-        f"  integer {name}_file, {name}_got = 0;\n  reg {name}_ready = 1'b0, {name}_waiting = 1'b0;\n"
+        f"  integer {name}_file, {name}_wanted, {name}_got = 0;\n"
+        f"  reg {name}_ready = 1'b0, {name}_waiting = 1'b0;\n"
         f"  wire {name}_valid{f', {name}_last' if last else ''};\n"
         f"  wire [{port_bits - 1}:0] {name}_data;\n  reg [{port_bits - 1}:0] {name}_held;\n"
+        f"  reg [{bits - 1}:0] {name}_right;\n"
     )
     start = f'    {name}_file = $fopen("{name}.txt", "w");\n'
+    start += f'    {name}_wanted = check ? $fopen("{name}.expected", "r") : 0;\n'
     drive = f"      {name}_ready = {'$unsigned($random(seed)) % 1000 >= stalls' if last else '1'};\n"
     checks = f"""      if ({name}_waiting && !({name}_valid && {name}_data === {name}_held)) begin
         $display("error: {name}: valid or data changed before ready"); $finish;
@@ -67,6 +70,14 @@ def _sink(name: str, bits: int, beats: int, last: bool, port_bits: int) -> tuple
           $display("error: {name}: more beats than the samples have"); $finish;
         end
         moved = 1; {name}_got = {name}_got + 1;
+        if ({name}_wanted != 0) begin
+          status = $fscanf({name}_wanted, "%h", {name}_right);
+          if (status != 1 || {name}_data[{bits - 1}:0] !== {name}_right) begin
+            $display("error: {name}: beat %0d is %h, must be %h",
+              {name}_got, {name}_data[{bits - 1}:0], {name}_right);
+            $finish;
+          end
+        end
         $fwrite({name}_file, "%0d %h\\n", cycle, {name}_data[{bits - 1}:0]);
 {tail if last else ""}      end
 """
@@ -112,15 +123,15 @@ def testbench_text(design: Design, top: str, probes: bool) -> str:
     done = " && ".join(part[2] for part in parts)
     arguments = "".join(
         f'    status = $value$plusargs("{name}=%d", {name});\n'
-        for name in ("samples", "gaps", "stalls", "seed", "patience")
+        for name in ("samples", "gaps", "stalls", "seed", "patience", "check")
     )
     return f"""// Generated: streams beats through the network.
-// Arguments: +samples= +gaps= +stalls= (per mille) +seed= +patience=
+// Arguments: +samples= +gaps= +stalls= (per mille) +seed= +patience= +check=
 `default_nettype none
 `timescale 1ns/1ps
 module bench;
   reg aclk = 1'b0, aresetn = 1'b0;
-  integer samples = 0, gaps = 0, stalls = 0, seed = 1, patience = 200000;
+  integer samples = 0, gaps = 0, stalls = 0, seed = 1, patience = 200000, check = 0;
   integer cycle = 0, quiet = 0, after = 0, first = -1, status, moved;
 {"".join(piece[0] for piece in pieces)}
   {top} dut (
@@ -140,6 +151,7 @@ module bench;
       end
     end
     $display("cycles %0d first %0d", cycle - after, first);
+    if (check != 0) $display("PASS");
     $finish;
   end
 endmodule

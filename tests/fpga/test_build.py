@@ -103,6 +103,23 @@ def test_an_operation_without_hardware_is_refused() -> None:
         plan(g.Network(ops, 4))
 
 
+def test_the_folder_checks_itself(residual_net: Any, tmp_path: Path) -> None:
+    """``make sim`` prints PASS, and an error where one beat differs."""
+    if tools.available("iverilog") is None or tools.available("vvp") is None:
+        pytest.skip("iverilog is not installed")
+    folder = tmp_path / "out"
+    lava_bridge.fpga.build(residual_net, folder)
+    done = subprocess.run(["make", "sim"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "PASS" in done.stdout.split()
+    lines = (folder / "probe_1.expected").read_text("utf-8").splitlines()
+    lines[-1] = f"{int(lines[-1], 16) ^ 1:x}"
+    (folder / "probe_1.expected").write_text("\n".join(lines), "utf-8")
+    done = subprocess.run(["make", "sim"], cwd=folder, capture_output=True, text=True, check=False)
+    assert "PASS" not in done.stdout
+    assert "error: probe_1: beat" in done.stdout
+
+
 def test_lint(residual_net: Any, pool_net: Any, tmp_path: Path) -> None:
     """Verilator's warnings, all of them, are errors."""
     tool = tools.available("verilator")
