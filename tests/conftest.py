@@ -130,6 +130,12 @@ def tolerance() -> Callable[[object], Any]:
 
 
 @pytest.fixture(scope="session")
+def fuzzing() -> ModuleType:
+    """Return the module ``fuzzing``: altered files and documents, and how many of them."""
+    return _load("fuzzing")
+
+
+@pytest.fixture(scope="session")
 def repository() -> Path:
     """Return the root of the working tree."""
     return HERE.parent

@@ -118,7 +118,15 @@ def read_plan(path: str | os.PathLike[str]) -> BudgetPlan:
             )
         plan = BudgetPlan(**found)
         _check(plan)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         if isinstance(error, ExchangeFileError):
             raise
         reason = " ".join(str(error).split()).rstrip(".")[:200]

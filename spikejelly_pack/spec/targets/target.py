@@ -83,7 +83,8 @@ class Target:
 
     def _check_texts(self) -> None:
         known = {"weight_bits", *LIMITS}
-        if not isinstance(self.advisory, (list, tuple)) or not known.issuperset(self.advisory):
+        names = self.advisory
+        if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) and n in known for n in names):
             raise ParameterError(
                 f"{self.label}: advisory must be a list of names out of {sorted(known)}, got "
                 f"{self.advisory!r}; name limits that only warn."
