@@ -43,7 +43,7 @@ class PoolStep(Step):
 
 @step_of("max_pool2d")
 class MaxPoolStep(Step):
-    """Largest code of each window: the CPU pools the stored integers, other devices floats that hold them."""
+    """Largest code of each window, as floats: PyTorch pools bytes on few devices and in small maps only."""
 
     def __init__(self, op: Any, edges: list[Edge]) -> None:
         super().__init__()
@@ -52,8 +52,6 @@ class MaxPoolStep(Step):
 
     def forward(self, parts: list[Tensor]) -> Tensor:
         (codes,) = parts
-        if codes.device.type == "cpu":
-            return F.max_pool2d(codes, *self.geometry)
         return F.max_pool2d(codes.to(torch.float32), *self.geometry).to(codes.dtype)
 
 

@@ -12,7 +12,7 @@ rounded layers before it emit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -35,20 +35,23 @@ class Rounder:
     """Rounds the weights of a network that is built front to back.
 
     Args:
-        inputs: Real inputs ``[N, *]``; N of a few hundred.
+        inputs: Real inputs ``[N * W, *]`` by name, the windows of each sample in order; a few hundred.
+        windows: W.
     """
 
-    def __init__(self, inputs: Array) -> None:
-        self.inputs = inputs
+    def __init__(self, inputs: Mapping[str, Array], windows: int = 1) -> None:
+        self.inputs, self.windows = inputs, windows
         self._codes: dict[str, Array] = {}
 
-    def follow(self, ops: Sequence[Op]) -> None:
-        """Run the operations that were added since the last call."""
+    def follow(self, ops: Sequence[Op], entries: Mapping[str, str]) -> None:
+        """Run the operations that were added since the last call; ``entries``: input by encoder."""
         for op in ops:
             if op.name not in self._codes:
                 parts = [self._codes[name] for name in op.inputs]
                 self._codes[op.name] = (
-                    encode(op, self.inputs) if isinstance(op, Input) else packed_step(op, parts)
+                    encode(op, self.inputs[entries[op.name]])
+                    if isinstance(op, Input)
+                    else packed_step(op, parts, self.windows)
                 )
 
     def improve(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,10 +12,11 @@ from ..spec.errors import UnsupportedError
 from ..spec.graph import OPS, Add, Concat, Flatten, Input, Network, Neuron, Op, Readout, Shape
 from ..spec.parameters import NeuronParameters
 from .adaptive import Rounder
+from .exportable import check_exportable, leak_shift
 from .grid import exact_population, exact_readout
 from .pooling import unpool
 from .quantize import Quantized, quantize_population, quantize_readout
-from .values import Analog, Branch, Current, FloatArray, Pooled, Spikes, Value
+from .values import Analog, Branch, Current, FloatArray, Joined, Pooled, Spikes, Value, parts_of
 
 __all__ = ["IntegerBuilder", "analog_error"]
 
@@ -25,19 +27,6 @@ def analog_error(name: str) -> UnsupportedError:
         f"layer {name!r}: must read spikes, got the analog input; let the input pass a SpikePackNode first "
         "(convert with encode_input=True)."
     )
-
-
-def check_exportable(name: str, parameters: NeuronParameters) -> None:
-    """Raise unless a node has an integer form.
-
-    Raises:
-        UnsupportedError: tau or leak.
-    """
-    if parameters.tau != 2.0 or parameters.leak:
-        raise UnsupportedError(
-            f"neuron {name!r}: the integer form needs tau = 2 and leak = 0, got tau = {parameters.tau}, "
-            f"leak = {parameters.leak}; train or convert with these."
-        )
 
 
 def _lsb(full: FloatArray, parameters: NeuronParameters, shape: Shape) -> FloatArray:
@@ -55,6 +44,10 @@ class IntegerBuilder:
         exact: Keep the integers of quantized weights and prove every decision, or refuse.
         own_bits: Declare for weights that are quantized already the width they have.
         rounder: Rounds weights by their effect on data; None: to the nearest.
+        windows: W, windows of one sample.
+
+    Attributes:
+        entries: Name of the source network's input by that of its encoder.
     """
 
     def __init__(
@@ -65,8 +58,10 @@ class IntegerBuilder:
         exact: bool = False,
         own_bits: bool = False,
         rounder: Rounder | None = None,
+        windows: int = 1,
     ) -> None:
-        self.rounder = rounder
+        self.rounder, self.windows = rounder, windows
+        self.entries: dict[str, str] = {}
         self.exact, self.own_bits = exact, own_bits
         self.bits = {"scale": skip_bits}
         self.weight_bits, self.state_bits = weight_bits, state_bits
@@ -75,7 +70,7 @@ class IntegerBuilder:
 
     def network(self, provenance: dict[str, str]) -> Network:
         """The finished network, branches balanced; its window is that of its nodes, the longest code's."""
-        return Network(self.ops, self.window, provenance).balanced()
+        return Network(self.ops, self.window, provenance, self.windows).balanced()
 
     def _check(self, name: str, parameters: NeuronParameters) -> None:
         check_exportable(name, parameters)
@@ -94,16 +89,29 @@ class IntegerBuilder:
         return name
 
     def encoder(
-        self, name: str, shape: Shape, theta: FloatArray, amplitude: FloatArray, parameters: NeuronParameters
+        self, name: str, value: Analog, theta: FloatArray, amplitude: FloatArray, parameters: NeuronParameters
     ) -> Spikes:
         """An input whose values are coded outside; arguments as :meth:`neuron`."""
         self._check(name, parameters)
+        if parameters.leak:
+            raise UnsupportedError(
+                f"neuron {name!r}: the encoder of an input codes every window for itself, got leak = "
+                f"{parameters.leak}; set its leak to 0 and leave memory to the layers behind it."
+            )
+        shape = value.shape
         source = self._emit(
             Input.kind, name, (), threshold=theta.astype(np.float32), shape=shape,
             time_steps=parameters.time_steps, signed=parameters.signed, rounding=parameters.rounding,
         )  # fmt: skip
+        self.entries[source] = value.entry
         unit = _lsb(amplitude, parameters, shape)
         return Spikes(source, unit, shape, parameters.max_code, parameters.signed)
+
+    def rearranged(self, name: str, value: Spikes, kind: str, constants: dict[str, Any]) -> Spikes:
+        """Spikes behind an operation without weights that keeps channels: a pool, an upsampling."""
+        source = self._emit(kind, name, (value.source,), **constants)
+        shape = self.ops[-1].output_shape(value.shape)
+        return replace(value, source=source, shape=shape)
 
     def flatten(self, name: str, value: Spikes) -> Spikes:
         """All axes of the sample into one."""
@@ -119,7 +127,7 @@ class IntegerBuilder:
         largest, signed = max(value.max_code for value in values), any(value.signed for value in values)
         return Spikes(source, unit, (len(unit), *values[0].shape[1:]), largest, signed)
 
-    def as_current(self, name: str, value: Value) -> Current:
+    def as_current(self, name: str, value: Value) -> Current | Joined:
         """A value as a sum of synapses: spikes pass an identity synapse, pooled ones a depthwise one.
 
         Args:
@@ -129,7 +137,7 @@ class IntegerBuilder:
         Raises:
             UnsupportedError: The value is the analog input.
         """
-        if isinstance(value, Current):
+        if isinstance(value, (Current, Joined)):
             return value
         if isinstance(value, Analog):
             raise analog_error(name)
@@ -176,7 +184,7 @@ class IntegerBuilder:
     def neuron(
         self,
         name: str,
-        current: Current,
+        current: Current | Joined,
         theta: FloatArray,
         amplitude: FloatArray,
         parameters: NeuronParameters,
@@ -193,25 +201,39 @@ class IntegerBuilder:
         """
         self._check(name, parameters)
         unit = _lsb(theta, parameters, current.shape)
-        received = name, current.branches, self._bits(current), current.bias, unit
-        quantized = (
-            exact_population(*received, parameters, self.state_bits)
-            if self.exact
-            else quantize_population(*received, parameters.time_steps, self.state_bits, self._informed())
-        )
+        shift = leak_shift(name, parameters)
+        if self.exact and shift is not None:
+            raise UnsupportedError(
+                f"neuron {name!r}: an exact integer form needs leak = 0, got {parameters.leak}, whose shift "
+                "rounds; export with exact=False."
+            )
+        carried = 0.0 if shift is None else parameters.max_code * 2.0**-shift
+
+        def quantize(part: Current, channels: slice) -> Quantized:
+            received = name, part.branches, self._bits(part), part.bias, unit[channels]
+            if self.exact:
+                return exact_population(*received, parameters, self.state_bits)
+            steps = parameters.time_steps
+            return quantize_population(*received, steps, self.state_bits, self._informed(), carried)
+
+        before, quantized = self._received(name, current, quantize)
         source = self._emit(
-            Neuron.kind, name, (self._synapses(name, current, quantized),), threshold=quantized.threshold,
+            Neuron.kind, name, (before,), threshold=quantized.threshold,
             bias=quantized.bias, time_steps=parameters.time_steps, signed=parameters.signed,
-            rounding=parameters.rounding, state_bits=self.state_bits,
+            rounding=parameters.rounding, state_bits=self.state_bits, leak_shift=shift,
+            carry="residual" if shift is None else parameters.carry,
         )  # fmt: skip
         unit = _lsb(amplitude, parameters, current.shape)
         return Spikes(source, unit, current.shape, parameters.max_code, parameters.signed)
 
-    def readout(self, name: str, current: Current) -> None:
+    def readout(self, name: str, current: Current | Joined) -> None:
         """An output: membranes that never fire."""
-        received = name, current.branches, self._bits(current), current.bias, self.state_bits
-        quantized = exact_readout(*received) if self.exact else quantize_readout(*received, self._informed())
-        source = self._synapses(name, current, quantized)
+
+        def quantize(part: Current, _channels: slice) -> Quantized:
+            received = name, part.branches, self._bits(part), part.bias, self.state_bits
+            return exact_readout(*received) if self.exact else quantize_readout(*received, self._informed())
+
+        source, quantized = self._received(name, current, quantize)
         self._emit(
             Readout.kind,
             name,
@@ -221,10 +243,28 @@ class IntegerBuilder:
             state_bits=self.state_bits,
         )
 
+    def _received(
+        self, name: str, current: Current | Joined, quantize: Callable[[Current, slice], Quantized]
+    ) -> tuple[str, Quantized]:
+        """What feeds a population, and its constants; sums side by side are quantized one by one."""
+        parts = parts_of(current)
+        if len(parts) == 1:
+            quantized = quantize(parts[0], slice(None))
+            return self._synapses(name, parts[0], quantized), quantized
+        sources, found, first = [], [], 0
+        for index, part in enumerate(parts):
+            found.append(quantize(part, slice(first, first + part.shape[0])))
+            sources.append(self._synapses(f"{name}_part{index}", part, found[-1]))
+            first += part.shape[0]
+        source = self._emit(Concat.kind, f"{name}_join", tuple(sources))
+        threshold = np.concatenate([one.threshold for one in found])
+        bias = np.concatenate([one.bias for one in found])
+        return source, Quantized(threshold, bias, [], np.concatenate([one.scale for one in found]))
+
     def _informed(self) -> Rounder | None:
         """The rounder, with the codes of all operations so far."""
         if self.rounder is not None:
-            self.rounder.follow(self.ops)
+            self.rounder.follow(self.ops, self.entries)
         return self.rounder
 
     def _bits(self, current: Current) -> list[int]:
@@ -245,5 +285,9 @@ class IntegerBuilder:
                 "weight_bits": bits,
                 **branch.options,
             }
-            names.append(self._emit(branch.kind, branch.name, (branch.source.source,), **constants))
+            source = self._emit(branch.kind, branch.name, (branch.source.source,), **constants)
+            for op in branch.after:
+                source = self._unique(op.name)
+                self.ops.append(replace(op, name=source, inputs=(self.ops[-1].name,)))
+            names.append(source)
         return names[0] if len(names) == 1 else self._emit(Add.kind, f"{name}_sum", tuple(names))

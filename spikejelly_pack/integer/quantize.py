@@ -9,6 +9,7 @@ by the declared weight widths and by the membrane register, which must hold the 
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -110,8 +111,7 @@ def _rows(
         grids = grids_of(owner, branches, weights, channel)
         high = low = slack = 0.0
         for branch, row, grid in zip(branches, weights, grids, strict=True):
-            up, down = branch.most * row.clip(min=0).sum(), branch.most * (-row).clip(min=0).sum()
-            up, down = (up + down, up + down) if branch.source.signed else (up, down)
+            up, down = branch.reach(row)
             high, low = high + up, low + down
             moved = np.count_nonzero(row) if grid is None else int(np.abs(grid.integers).sum())
             slack += error * branch.most * moved
@@ -159,6 +159,7 @@ def quantize_population(
     time_steps: int,
     state_bits: int,
     rounder: Rounder | None = None,
+    carried: float = 0.0,
 ) -> Quantized:
     """Quantize everything a firing population receives.
 
@@ -171,17 +172,19 @@ def quantize_population(
         time_steps: T of its code: ``theta_int <= 2^(state_bits - 1 - T)``.
         state_bits: Width of its membrane register, sign included.
         rounder: Rounds weights by their effect on data; None: to the nearest.
+        carried: Most that the window before adds to the membrane, in LSBs.
 
     Raises:
         BoundError: A channel does not fit at the smallest threshold, 1; the message names what bounds it.
     """
     register = (1 << (state_bits - 1)) - 1
     threshold = np.empty(len(unit), np.int32)
-    coarse = []
+    coarse = []  # by how many bits the register is too narrow for half of the weight levels
     rows = _rows(owner, branches, bits, bias, unit, rounder)
     for channel, row in enumerate(rows):
-        # the rounding offset, half a threshold, enters the register too
-        top, bound = replace(row, reach=row.reach + 0.5).largest_factor(register)
+        # the rounding offset, half a threshold, enters the register too, and what is carried (rounded down)
+        full = replace(row, reach=row.reach + 0.5 + carried, slack=row.slack + bool(carried))
+        top, bound = full.largest_factor(register)
         limit = (1 << (state_bits - 1)) >> time_steps
         if min(top, limit) < 1:
             raise BoundError(
@@ -191,7 +194,11 @@ def quantize_population(
                 "state_bits."
             )
         relative = np.append(np.concatenate(row.weights), bias[channel] / unit[channel])
-        coarse += [channel] if 2 * top < row.wanted and row.reach > 2 * abs(relative[-1]) else []
+        coarse += (
+            [math.log2(row.wanted / (2 * top))]
+            if 2 * top < row.wanted and row.reach > 2 * abs(relative[-1])
+            else []
+        )
         # A weight's rounding error meets codes up to ``most``, the bias' only one.
         importance = np.append(row.importance, max(branch.most for branch in branches) ** -2.0)
         threshold[channel] = _best_denominator(row, relative, importance, int(min(top * _EXACT, limit)))
@@ -201,13 +208,15 @@ def quantize_population(
     return Quantized(threshold, _integer_bias(owner, bias / unit * n - off), integers, unit / n)
 
 
-def _warn_if_coarse(owner: str, coarse: list[int], channels: int, time_steps: int, state_bits: int) -> None:
+def _warn_if_coarse(owner: str, coarse: list[float], channels: int, time_steps: int, state_bits: int) -> None:
     """Say that the register, not the weight width, decides the resolution: it fits, but is less exact."""
     if coarse:
+        missing = math.ceil(max(coarse))  # every time step less, here and in what is read, is worth one bit
+        fewer = f"T <= {time_steps - missing}" if missing < time_steps else "fewer weight bits"
         warnings.warn(
             f"neuron {owner!r}: in {len(coarse)} of {channels} channels the {state_bits}-bit membrane leaves "
-            f"less than half of the weight levels at T = {time_steps}; use fewer time steps or a larger "
-            "state_bits.",
+            f"less than half of the weight levels at T = {time_steps}; use {fewer} or state_bits >= "
+            f"{state_bits + missing}.",
             stacklevel=5,
         )
 

@@ -12,23 +12,24 @@ from spikingjelly.activation_based import layer as sj
 from torch import nn
 
 from ..layer.delay import SpikeDelay
-from ..layer.max_pool import SpikePackMaxPool2d, SpikePackValueMaxPool2d
 from ..layer.synaptic_scale import ChannelConcat, SynapticScale
 from ..neuron import SpikePackNode
 from ..spec.errors import UnsupportedError
 from .builder import IntegerBuilder, analog_error
 from .pooling import pooled_size
-from .values import Analog, Branch, Current, FloatArray, Pooled, Spikes, Value
+from .values import Analog, Branch, Current, FloatArray, Joined, Pooled, Spikes, Value, parts_of
 from .weight_grid import weight_bits_of
 
-__all__ = ["RULES", "Value", "add", "refuse", "rule_for"]
+__all__ = ["RULES", "Value", "add", "array_of", "bias_of", "needs", "pair_of", "refuse", "rule", "rule_for"]
 
 Rule = Callable[[IntegerBuilder, str, Any, list[Any]], Value]
 RULES: dict[type[nn.Module], Rule] = {}
 _Function = TypeVar("_Function", bound=Rule)
 
 
-def _rule(*types: type[nn.Module]) -> Callable[[_Function], _Function]:
+def rule(*types: type[nn.Module]) -> Callable[[_Function], _Function]:
+    """Decorator: enter the rule of these module types."""
+
     def enter(function: _Function) -> _Function:
         RULES.update(dict.fromkeys(types, function))
         return function
@@ -41,16 +42,17 @@ def rule_for(module: nn.Module | None) -> Rule | None:
     return RULES.get(type(module))  # type: ignore[arg-type]
 
 
-def _array(tensor: torch.Tensor) -> FloatArray:
+def array_of(tensor: torch.Tensor) -> FloatArray:
     """A tensor as float64 numpy array."""
     return tensor.detach().cpu().to(torch.float64).numpy()
 
 
-def _bias(module: Any, outputs: int) -> FloatArray:
-    return _array(module.bias) if module.bias is not None else np.zeros(outputs)
+def bias_of(module: Any, outputs: int) -> FloatArray:
+    """Bias of a layer, zeros where it has none."""
+    return array_of(module.bias) if module.bias is not None else np.zeros(outputs)
 
 
-def _needs(name: str, value: Value, what: str, axes: int | None = None) -> Spikes:
+def needs(name: str, value: Value, what: str, axes: int | None = None) -> Spikes:
     """``value`` if it is spikes of samples with ``axes`` axes, else a refusal."""
     if isinstance(value, Analog):
         raise analog_error(name)
@@ -69,7 +71,13 @@ def _needs(name: str, value: Value, what: str, axes: int | None = None) -> Spike
 
 def add(builder: IntegerBuilder, name: str, values: list[Value]) -> Current:
     """Sum of branches: all of them become synapses of one population."""
-    currents = [builder.as_current(f"{name}_branch{index}", value) for index, value in enumerate(values)]
+    received = [builder.as_current(f"{name}_branch{index}", value) for index, value in enumerate(values)]
+    currents = [current for current in received if isinstance(current, Current)]
+    if len(currents) < len(received):
+        raise UnsupportedError(
+            f"operation {name!r}: a sum must not read a concatenation of currents; put a SpikePackNode "
+            "behind the concatenation."
+        )
     shapes = [current.shape for current in currents]
     if len(set(shapes)) > 1:
         raise UnsupportedError(
@@ -82,7 +90,7 @@ def add(builder: IntegerBuilder, name: str, values: list[Value]) -> Current:
 
 def _scales(name: str, node: SpikePackNode, axes: int) -> tuple[FloatArray, FloatArray]:
     """Threshold of a node and what its full code stands for to its readers, each ``[1]`` or ``[C]``."""
-    theta = _array(node.threshold).reshape(-1)
+    theta = array_of(node.threshold).reshape(-1)
     if node.threshold.dim() and node.channel_dim % (axes + 1) != 1:
         raise UnsupportedError(
             f"neuron {name!r}: channels must be dimension 1 of [N, *] in the integer form, got channel_dim="
@@ -92,34 +100,34 @@ def _scales(name: str, node: SpikePackNode, axes: int) -> tuple[FloatArray, Floa
     return theta, theta if node.scale_output else np.full(1, 1 / node.window_gain)
 
 
-@_rule(SpikePackNode)
+@rule(SpikePackNode)
 def _node(builder: IntegerBuilder, name: str, module: SpikePackNode, inputs: list[Value]) -> Value:
     (value,) = inputs
     scales = _scales(name, module, len(value.shape))
     if isinstance(value, Analog):
-        return builder.encoder(name, value.shape, *scales, module.params)
+        return builder.encoder(name, value, *scales, module.params)
     return builder.neuron(name, builder.as_current(f"{name}_synapse", value), *scales, module.params)
 
 
-@_rule(sj.Linear)
+@rule(sj.Linear)
 def _linear(builder: IntegerBuilder, name: str, module: nn.Linear, inputs: list[Value]) -> Value:
     value = inputs[0]
     if not (isinstance(value, Pooled) and value.flat):
-        value = _needs(name, value, "a linear layer", axes=1)
-    weight, bias = _array(module.weight), _bias(module, module.out_features)
+        value = needs(name, value, "a linear layer", axes=1)
+    weight, bias = array_of(module.weight), bias_of(module, module.out_features)
     return builder.linear(name, value, weight, bias, weight_bits_of(module))
 
 
-@_rule(sj.Conv2d)
+@rule(sj.Conv2d)
 def _conv2d(_builder: IntegerBuilder, name: str, module: nn.Conv2d, inputs: list[Value]) -> Value:
-    source = _needs(name, inputs[0], "a convolution", axes=3)
+    source = needs(name, inputs[0], "a convolution", axes=3)
     if module.padding_mode != "zeros" or isinstance(module.padding, str):
         raise UnsupportedError(
             f"layer {name!r}: padding must be numbers of zeros, got {module.padding!r} "
             f"({module.padding_mode}); "
             "write the padding out."
         )
-    weight = _array(module.weight)
+    weight = array_of(module.weight)
     per_group = source.unit.reshape(module.groups, 1, -1)
     unit = np.broadcast_to(per_group, (module.groups, len(weight) // module.groups, weight.shape[1]))
     rows = (weight * unit.reshape(len(weight), -1, 1, 1)).reshape(len(weight), -1)
@@ -136,15 +144,15 @@ def _conv2d(_builder: IntegerBuilder, name: str, module: nn.Conv2d, inputs: list
             source.shape[1:], module.padding, module.dilation, module.kernel_size, module.stride, strict=True
         )
     )
-    return Current((branch,), _bias(module, len(weight)), (len(weight), height, width))
+    return Current((branch,), bias_of(module, len(weight)), (len(weight), height, width))
 
 
-@_rule(SynapticScale)
+@rule(SynapticScale)
 def _scale(builder: IntegerBuilder, name: str, module: SynapticScale, inputs: list[Value]) -> Value:
-    value, gain = inputs[0], _array(module.scale)
+    value, gain = inputs[0], array_of(module.scale)
     if isinstance(value, Pooled):
         return replace(value, gain=value.gain * _per_map(name, value, gain))
-    spikes = _needs(name, value, "an identity synapse")
+    spikes = needs(name, value, "an identity synapse")
     return builder.as_current(name, replace(spikes, unit=spikes.unit * gain))
 
 
@@ -161,21 +169,13 @@ def _per_map(name: str, value: Pooled, gain: FloatArray) -> FloatArray:
     return maps[:, 0]
 
 
-@_rule(SpikeDelay)
+@rule(SpikeDelay)
 def _delay(_builder: IntegerBuilder, _name: str, _module: SpikeDelay, inputs: list[Value]) -> Value:
     return inputs[0]  # the integer graph balances its own branches
 
 
-@_rule(sj.MaxPool2d, SpikePackMaxPool2d, SpikePackValueMaxPool2d)
-def _max_pool(_builder: IntegerBuilder, name: str, _module: nn.Module, _inputs: list[Value]) -> Value:
-    raise UnsupportedError(
-        f"layer {name!r}: max-pooling has no integer form, its digit-serial maximum runs in the float forms "
-        "only; "
-        "train with average pooling or strided convolutions to export."
-    )
-
-
-def _pair(value: Any) -> tuple[int, int]:
+def pair_of(value: Any) -> tuple[int, int]:
+    """Two integers from one or a pair."""
     return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
@@ -184,25 +184,27 @@ def _pooled(value: Spikes, kernel: Any, stride: Any, padding: Any) -> Pooled:
     return Pooled(value, kernel, stride, padding, size, flat=False, gain=np.ones(value.shape[0]))
 
 
-@_rule(sj.AvgPool2d)
+@rule(sj.AvgPool2d)
 def _avg_pool2d(_builder: IntegerBuilder, name: str, module: nn.AvgPool2d, inputs: list[Value]) -> Value:
-    value = _needs(name, inputs[0], "average pooling", axes=3)
-    padding = _pair(module.padding)
+    value = needs(name, inputs[0], "average pooling", axes=3)
+    padding = pair_of(module.padding)
     if module.ceil_mode or module.divisor_override or (any(padding) and not module.count_include_pad):
         raise UnsupportedError(
             f"layer {name!r}: average pooling must divide every window alike (no ceil_mode, no "
             "divisor_override, "
             "padding only with count_include_pad); change these options."
         )
-    return _pooled(value, _pair(module.kernel_size), _pair(module.stride), padding)
+    return _pooled(value, pair_of(module.kernel_size), pair_of(module.stride), padding)
 
 
-@_rule(sj.AdaptiveAvgPool2d)
+@rule(sj.AdaptiveAvgPool2d)
 def _adaptive(
     _builder: IntegerBuilder, name: str, module: nn.AdaptiveAvgPool2d, inputs: list[Value]
 ) -> Value:
-    value = _needs(name, inputs[0], "average pooling", axes=3)
-    wanted = [n if w is None else w for n, w in zip(value.shape[1:], _pair(module.output_size), strict=True)]
+    value = needs(name, inputs[0], "average pooling", axes=3)
+    wanted = [
+        n if w is None else w for n, w in zip(value.shape[1:], pair_of(module.output_size), strict=True)
+    ]
     if any(n % w for n, w in zip(value.shape[1:], wanted, strict=True)):
         raise UnsupportedError(
             f"layer {name!r}: adaptive pooling must divide {value.shape[1:]} evenly, got output size "
@@ -213,17 +215,27 @@ def _adaptive(
     return _pooled(value, kernel, kernel, (0, 0))
 
 
-@_rule(sj.Flatten)
+@rule(sj.Flatten)
 def _flatten(builder: IntegerBuilder, name: str, _module: nn.Flatten, inputs: list[Value]) -> Value:
     value = inputs[0]
     if isinstance(value, Pooled):
         return replace(value, flat=True)
-    return builder.flatten(name, _needs(name, value, "flatten"))
+    return builder.flatten(name, needs(name, value, "flatten"))
 
 
-@_rule(ChannelConcat)
+@rule(ChannelConcat)
 def _concat(builder: IntegerBuilder, name: str, _module: ChannelConcat, inputs: list[Value]) -> Value:
-    return builder.concat(name, [_needs(name, value, "concatenation") for value in inputs])
+    spikes = [value for value in inputs if isinstance(value, Spikes)]
+    if len(spikes) == len(inputs):
+        return builder.concat(name, spikes)
+    currents = [builder.as_current(f"{name}_branch{index}", value) for index, value in enumerate(inputs)]
+    if len({current.shape[1:] for current in currents}) > 1:
+        shapes = [current.shape for current in currents]
+        raise UnsupportedError(
+            f"operation {name!r}: a concatenation must be of maps of one size, got {shapes}; crop or pad "
+            "them."
+        )
+    return Joined(tuple(part for current in currents for part in parts_of(current)))
 
 
 def refuse(name: str, module: nn.Module | None) -> UnsupportedError:

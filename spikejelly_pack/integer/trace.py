@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 from spikingjelly.activation_based import base, functional
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.fx.proxy import TraceError
 
 from ..layer.synaptic_scale import ChannelConcat, SynapticScale
@@ -14,9 +14,10 @@ from ..recipes.batchnorm import fold_batchnorm
 from ..recipes.canonical import canonicalize
 from ..recipes.shapes import shapes_of
 from ..spec.errors import UnsupportedError
+from .examples import Example, named_examples
 from .weight_grid import plain_weights
 
-__all__ = ["canonical_graph"]
+__all__ = ["canonical_graph", "inputs_of"]
 
 
 class _Tracer(fx.Tracer):
@@ -28,7 +29,7 @@ class _Tracer(fx.Tracer):
         return whole or super().is_leaf_module(m, module_qualified_name)
 
 
-def canonical_graph(snn: nn.Module, example_input: Tensor) -> fx.GraphModule:
+def canonical_graph(snn: nn.Module, example_input: Example) -> fx.GraphModule:
     """Copy of ``snn`` in packed form, evaluation mode, on the CPU; one module per call, BatchNorm folded.
 
     Raises:
@@ -47,11 +48,18 @@ def canonical_graph(snn: nn.Module, example_input: Tensor) -> fx.GraphModule:
             f"{str(error).splitlines()[0]}; move control flow that depends on the data out of forward."
         ) from None
     model = fx.GraphModule(net, graph)
-    inputs = [node.name for node in graph.nodes if node.op == "placeholder" and node.users]
-    if len(inputs) != 1:
-        raise UnsupportedError(f"export: the network must have one input, got {inputs}; export its parts.")
+    for node in [node for node in graph.nodes if node.op == "placeholder" and not node.users]:
+        graph.erase_node(node)
+    examples = named_examples(example_input, inputs_of(model))
     canonicalize(model)
     fold_batchnorm(model)
-    dtype = next((p.dtype for p in model.parameters()), example_input.dtype)
-    shapes_of(model, example_input[:1].detach().cpu().to(dtype), "export")  # does the network take it?
+    # Does the network take them?
+    batches = [value[:1].detach().cpu() for value in examples.values()]
+    dtype = next((p.dtype for p in model.parameters()), None)
+    shapes_of(model, [batch if dtype is None else batch.to(dtype) for batch in batches], "export")
     return model
+
+
+def inputs_of(model: fx.GraphModule) -> list[str]:
+    """Arguments of the network, in order."""
+    return [str(node.target) for node in model.graph.nodes if node.op == "placeholder"]

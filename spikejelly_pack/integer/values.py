@@ -8,18 +8,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..spec.graph import Shape
+from ..spec.graph import Op, Shape
 
-__all__ = ["Analog", "Branch", "Current", "FloatArray", "Pooled", "Spikes", "Value"]
+__all__ = ["Analog", "Branch", "Current", "FloatArray", "Joined", "Pooled", "Spikes", "Value", "parts_of"]
 
 FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Analog:
-    """The network's input before its encoder; ``shape`` is that of one sample."""
+    """An input of the network before its encoder; ``shape`` is that of one sample."""
 
     shape: Shape
+    entry: str = "input"
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,9 @@ class Branch:
         options: Its other constants.
         copies: Inputs of one sum that share each weight (a pooling window; else 1).
         quantized_bits: Width of the layer's weights where they are quantized already, else None.
+        after: Wiring behind the synapse, in order (its names and inputs are set when it is built).
+        together: Masks over K of the weights that can meet in one sum (of a strided transposed convolution);
+            empty: all of them.
     """
 
     kind: str
@@ -93,6 +97,15 @@ class Branch:
     options: dict[str, Any] = field(default_factory=dict)
     copies: int = 1
     quantized_bits: int | None = None
+    after: tuple[Op, ...] = ()
+    together: tuple[npt.NDArray[np.bool_], ...] = ()
+
+    def reach(self, row: npt.NDArray[Any]) -> tuple[float, float]:
+        """Largest magnitudes that the sum over weights ``row`` ``[K]`` reaches upwards and downwards."""
+        groups = [row[mask] for mask in self.together] or [row]
+        up = self.most * max(float(group.clip(min=0).sum()) for group in groups)
+        down = self.most * max(float((-group).clip(min=0).sum()) for group in groups)
+        return (up + down, up + down) if self.source.signed else (up, down)
 
     @property
     def most(self) -> int:
@@ -109,4 +122,21 @@ class Current:
     shape: Shape
 
 
-Value = Analog | Spikes | Pooled | Current
+@dataclass(frozen=True)
+class Joined:
+    """Sums of currents side by side along the channels, which one population reads."""
+
+    parts: tuple[Current, ...]
+
+    @property
+    def shape(self) -> Shape:
+        """Shape of one sample."""
+        return (sum(part.shape[0] for part in self.parts), *self.parts[0].shape[1:])
+
+
+def parts_of(current: Current | Joined) -> tuple[Current, ...]:
+    """The sums that stand side by side: one, unless they are joined."""
+    return current.parts if isinstance(current, Joined) else (current,)
+
+
+Value = Analog | Spikes | Pooled | Current | Joined

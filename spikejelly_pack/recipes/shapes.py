@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -46,22 +47,26 @@ def _check_features(node: fx.Node, shapes: dict[fx.Node, torch.Size]) -> None:
 
 
 @torch.no_grad()
-def shapes_of(model: fx.GraphModule, batch: Tensor, owner: str) -> dict[fx.Node, torch.Size]:
-    """Output shape of every node of the graph for ``batch``.
+def shapes_of(
+    model: fx.GraphModule, batch: Tensor | Sequence[Tensor], owner: str
+) -> dict[fx.Node, torch.Size]:
+    """Output shape of every node of the graph for ``batch`` (a sequence: one for each input).
 
     Raises:
         ShapeError: The model does not take the batch; the message has the model's own words.
         UnsupportedError: A view does not flatten the sample.
     """
     interpreter = _Interpreter(model)
+    batches = (batch,) if isinstance(batch, Tensor) else tuple(batch)
     try:
-        interpreter.run(batch)
+        interpreter.run(*batches)
     except SpikePackError:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        got = " and ".join(f"{one.dtype} of shape {tuple(one.shape)}" for one in batches)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ShapeError(
-            f"{owner}: the network must accept its input, got {batch.dtype} of shape {tuple(batch.shape)}: "
+            f"{owner}: the network must accept its input, got {got}: "
             f"{reason}; pass batches as the network takes them."
         ) from None
     return interpreter.shapes

@@ -15,7 +15,12 @@ from torch import Tensor, nn
 from spikejelly_pack import SpikePackNode, set_form
 from spikejelly_pack.layer.synaptic_scale import SynapticScale
 
-BLOCKS = ("conv", "grouped", "depthwise", "residual", "concat", "pool", "strided_pool")
+BLOCKS = (
+    "conv", "grouped", "depthwise", "residual", "concat", "pool", "strided_pool",
+    "max_pool", "upsample", "upsampled_current", "transposed", "joined",
+)  # fmt: skip
+
+MAP_BLOCKS = ("max_pool", "upsample", "upsampled_current", "transposed", "joined")
 
 
 def integers(rng: np.random.Generator, *shape: int) -> Tensor:
@@ -74,8 +79,41 @@ class ExactNet(nn.Module):
             module.bias = nn.Parameter(integers(self.rng, len(weight)) + shift)
         return module
 
+    def _transposed(self, unit: Tensor) -> nn.Module:
+        """PyTorch keeps the inputs of a transposed convolution first."""
+        channels = len(unit)
+        groups = 2 if channels % 2 == 0 else 1
+        layer = sj.ConvTranspose2d(
+            channels, 4 // groups * groups, 3, (1, 2), 1, (0, 1), groups=groups, dilation=1
+        )
+        weight = integers(self.rng, *layer.weight.shape)
+        layer.weight = nn.Parameter(weight / unit[:, None, None, None])
+        shift = 0.25 if self.options["rounding"] == "floor" else 0.0
+        layer.bias = nn.Parameter(integers(self.rng, layer.out_channels) + shift)
+        return layer
+
+    def _add_map(self, name: str, block: str, unit: Tensor) -> Tensor:
+        """Blocks on maps: a layer that keeps channels and codes, or one in front of a node."""
+        conv = self._layer(nn.Conv2d(len(unit), 4, 3, padding=1), unit)
+        if block in ("max_pool", "upsample"):
+            keep = sj.MaxPool2d(3, 1, 1) if block == "max_pool" else sj.Upsample(scale_factor=(1, 2))
+            node, fresh = self._node(4)
+            self.layers[name] = nn.ModuleList([keep, conv, node])
+        elif block == "joined":
+            node, fresh = self._node(8)
+            other = self._layer(nn.Conv2d(len(unit), 4, 1), unit)
+            self.layers[name] = nn.ModuleList([conv, other, node])
+        else:
+            node, fresh = self._node(4)
+            first = self._transposed(unit) if block == "transposed" else conv
+            second = sj.Upsample(scale_factor=(2, 1)) if block == "upsampled_current" else nn.Identity()
+            self.layers[name] = nn.ModuleList([first, second, node])
+        return fresh
+
     def _add(self, name: str, block: str, unit: Tensor) -> Tensor:
         channels = len(unit)
+        if block in MAP_BLOCKS:
+            return self._add_map(name, block, unit)
         if block.endswith("pool"):
             area = 4 if block == "pool" else 6
             pool = sj.AvgPool2d(2, 1) if block == "pool" else sj.AvgPool2d((3, 2), (2, 1), (1, 1))
@@ -96,8 +134,10 @@ class ExactNet(nn.Module):
         x = self.encoder(x)
         for index, block in enumerate(self.plan):
             first, second, node = self.layers[f"{index}"]
-            if block.endswith("pool"):
+            if block.endswith("pool") or block in MAP_BLOCKS[:-1]:
                 x = node(second(first(x)))
+            elif block == "joined":
+                x = node(torch.cat([first(x), second(x)], dim=1))
             elif block == "residual":
                 x = node(first(x) + second(x))
             else:
@@ -123,7 +163,7 @@ def exact_nets(draw: st.DrawFn) -> tuple[nn.Module, Tensor]:
     }
     blocks = draw(st.lists(st.sampled_from(BLOCKS), min_size=1, max_size=3))
     if options["rounding"] == "floor":  # a pool has no bias to keep its sums off the thresholds
-        blocks = [block for block in blocks if not block.endswith("pool")] or ["conv"]
+        blocks = [block for block in blocks if block not in ("pool", "strided_pool")] or ["conv"]
     net = ExactNet(blocks, draw(st.integers(0, 2**16)), options)
     codes = net.rng.integers(0, 2 ** options["input_steps"], (3, 4, 6, 6))
     return net.eval(), torch.from_numpy(codes).double()
@@ -144,3 +184,102 @@ def unequal_net(request: pytest.FixtureRequest) -> tuple[nn.Module, Tensor]:
     }  # fmt: skip
     net = ExactNet(["concat", request.param, "conv"], 5, options)
     return net.eval(), torch.from_numpy(net.rng.integers(0, 8, (6, 4, 6, 6))).double()
+
+
+def _convolved(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+class Block(nn.Module):
+    """A basic residual block."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.first = _convolved(inputs, outputs, stride)
+        self.second = _convolved(outputs, outputs)[:2]
+        same = stride == 1 and inputs == outputs
+        shortcut = [nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)]
+        self.skip = nn.Identity() if same else nn.Sequential(*shortcut)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(self.second(self.first(x)) + self.skip(x))
+
+
+def resnet18(width: int) -> nn.Module:
+    """ResNet-18 for 32 x 32 inputs: a 3 x 3 stem, no pooling in front."""
+    blocks: list[nn.Module] = []
+    inputs = width
+    for stage in range(4):
+        outputs = width << stage
+        blocks += [Block(inputs, outputs, 1 if stage == 0 else 2), Block(outputs, outputs, 1)]
+        inputs = outputs
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 10)]
+    return nn.Sequential(_convolved(3, width), *blocks, *head)
+
+
+def vgg(width: int) -> nn.Module:
+    """VGG-11 with batch normalisation and max-pooling, for 32 x 32 inputs."""
+    layers: list[nn.Module] = []
+    inputs = 3
+    for stage, count in enumerate((1, 1, 2, 2, 2)):
+        outputs = width << min(stage, 3)
+        for _ in range(count):
+            layers.append(_convolved(inputs, outputs))
+            inputs = outputs
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(inputs, 10))
+
+
+class UNet(nn.Module):
+    """Encoder, decoder, concatenated skips; upsampling by repetition or by transposed convolutions."""
+
+    def __init__(self, width: int, depth: int, transposed: bool) -> None:
+        super().__init__()
+        sizes = [width << level for level in range(depth + 1)]
+        self.down = nn.ModuleList(_convolved(a, b) for a, b in zip([3, *sizes[:-2]], sizes[:-1], strict=True))
+        self.middle, self.pool = _convolved(sizes[-2], sizes[-1]), nn.MaxPool2d(2)
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(size, size, 2, 2) if transposed else nn.Upsample(scale_factor=2)
+            for size in sizes[1:]
+        )
+        self.join = nn.ModuleList(_convolved(a + b, b) for a, b in zip(sizes[1:], sizes[:-1], strict=True))
+        self.head = nn.Conv2d(width, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips = []
+        for layer in self.down:
+            skips.append(layer(x))
+            x = self.pool(skips[-1])
+        x = self.middle(x)
+        for up, join, skip in reversed(list(zip(self.up, self.join, skips, strict=True))):
+            x = join(torch.cat([up(x), skip], dim=1))
+        return self.head(x)
+
+
+MAP_NETWORKS: dict[str, tuple[Callable[[int], nn.Module], int]] = {
+    "resnet18": (resnet18, 32),
+    "vgg": (vgg, 32),
+    "unet": (lambda width: UNet(width, 2, transposed=False), 16),
+    "unet_transposed": (lambda width: UNet(width, 2, transposed=True), 16),
+    "unet_deep": (lambda width: UNet(width, 3, transposed=False), 32),
+}
+
+
+@pytest.fixture(scope="session")
+def map_networks() -> Callable[..., tuple[nn.Module, Tensor]]:
+    """``map_networks(name, width)``: an ANN whose batch statistics are those of its data, and the data."""
+
+    def make(name: str, width: int, samples: int = 8) -> tuple[nn.Module, Tensor]:
+        torch.manual_seed(0)
+        build, size = MAP_NETWORKS[name]
+        net, x = build(width), torch.randn(samples, 3, size, size)
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = None
+        with torch.no_grad():
+            net.train()(x)
+        return net.eval(), x
+
+    return make

@@ -15,7 +15,6 @@ from spikejelly_pack import SpikePackNode
 from spikejelly_pack.integer import build_integer, export
 from spikejelly_pack.integer.pooling import unpool
 from spikejelly_pack.integer.values import Pooled, Spikes
-from spikejelly_pack.layer import SpikePackMaxPool2d
 from spikejelly_pack.spec import exchange
 from spikejelly_pack.spec.errors import BoundError, DtypeError, ParameterError, ShapeError, UnsupportedError
 from spikejelly_pack.spec.execute import encode, outputs, run_packed
@@ -159,15 +158,23 @@ def test_file_round_trip_with_golden_samples(tmp_path: Path) -> None:
 REFUSED = [
     ([nn.Conv2d(1, 2, 3), node()], "layer '0': must read spikes, got the analog input"),
     ([node(), nn.Conv2d(1, 2, 3, padding="same"), node()], "layer '1': padding must be numbers of zeros"),
-    ([node(), sj.MaxPool2d(2)], "layer '1': max-pooling has no integer form"),
-    ([node(), SpikePackMaxPool2d(2, time_steps=2)], "layer '1': max-pooling has no integer form"),
+    ([node(), nn.Conv2d(1, 1, 1), sj.MaxPool2d(2)],
+     "layer '2': max-pooling must read spikes, got a sum of currents; put the SpikePackNode in front"),
+    ([sj.MaxPool2d(2), node()], "layer '0': must read spikes, got the analog input"),
+    ([node(), sj.Upsample(scale_factor=2, mode="bilinear")],
+     "layer '1': upsampling must repeat values, got mode 'bilinear'; use mode='nearest'"),
+    ([node(), sj.Upsample(scale_factor=1.5)],
+     r"layer '1': upsampling must be by whole factors, got \(1.5, 1.5\)"),
+    ([node(), sj.Upsample(size=(4, 12))], "layer '1': upsampling must be by whole factors"),
     ([node(), nn.Conv2d(1, 2, 3), nn.Conv2d(2, 2, 1)],
      "layer '2': a convolution must read spikes, got a sum"),
     ([node(), nn.AvgPool2d(2), nn.Conv2d(1, 2, 1)], r"layer '2': .* must read spikes, got average-pooled"),
     ([node(), nn.AvgPool2d(2, ceil_mode=True)], "layer '1': average pooling must divide every window alike"),
     ([node(), sj.AdaptiveAvgPool2d(4)], "layer '1': adaptive pooling must divide"),
     ([node(tau=1.5)], "neuron '0': the integer form needs tau = 2"),
-    ([node(), nn.Conv2d(1, 1, 1), node(leak=0.5)], "neuron '2': the integer form needs tau = 2 and leak = 0"),
+    ([node(), nn.Conv2d(1, 1, 1), node(leak=0.3)],
+     r"neuron '2': leak must be 2\^-k .* got 0.3; the nearest is 0.25 \(k = 2\)"),
+    ([node(leak=0.5)], "neuron '0': the encoder of an input codes every window for itself, got leak = 0.5"),
     ([node(), nn.GELU()], "layer '1': GELU has no conversion rule"),
     ([node(), sj.GroupNorm(1, 1)], "layer '1': GroupNorm has no integer form"),
     ([node(), nn.Linear(6, 6)], r"layer '1': a linear layer must read .* got shape \(1, 6, 6\)"),
