@@ -63,7 +63,7 @@ def explore(
     Args:
         network: Integer network.
         device: Where it must fit.
-        codes: Codes of every population for some samples, as ``run_packed`` gives them: how busy each is.
+        codes: Input codes ``[N, *shape]`` by name: how busy each population is.
         fit: ``speed`` fills the device, the slowest population first; ``area`` takes the fewest LUTs.
         base: Choices that stay: memories and digits.
         progress: Gets a word on what is tried.
@@ -170,7 +170,7 @@ def _wider(choice: Choice, name: str, part: str) -> list[Options]:
         return [_with(choice.options, name, fire=fire) for fire in fires]
     # Fewer membrane words per position; an event then reaches more neurons at once.
     widths = sorted({-(-channels // chunks) for chunks in range(1, population.chunks)})
-    found = [_with(choice.options, name, lanes=lanes) for lanes in widths]
+    found = [_with(choice.options, name, lanes=lanes) for lanes in widths] if part == "add" else []
     # Depthwise links and empty beats cost a cycle a beat: the sources may send more codes in one.
     for projection in population.projections:
         stream = choice.design.streams[projection.link.source]

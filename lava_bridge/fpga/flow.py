@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from spikejelly_pack.spec.errors import RunError, UnsupportedError
+from spikejelly_pack.spec.execute import run_packed
 from spikejelly_pack.spec.graph import Network
 from spikejelly_pack.spec.graph.base import Array
 
 from . import tools
-from .activity import assumed, flowing, synaptic_operations
+from .activity import assumed
+from .cycles import loads
 from .design import Design
 from .devices import RESOURCES, Device, device
 from .estimate import estimate
@@ -33,6 +35,7 @@ from .synth import Synthesis, synthesize
 __all__ = ["Plan", "synth"]
 
 BUILD = "build"
+PLANNED = 8  # samples by which the parallelism is chosen
 REPORT = "report.json"
 PAGE = "report.html"
 
@@ -91,9 +94,10 @@ def synth(
     """
     target = device(todo.device)
     _check_tools(todo, target)
-    reference = flowing(network, codes) if codes else assumed(network)
+    used = codes or assumed(network)
     progress("choosing the parallelism")
-    design, limit = _design(network, target, reference, todo, progress)
+    few = {name: array[:PLANNED] for name, array in used.items()}
+    design, limit = _design(network, target, few, todo, progress)
     report: dict[str, Any] = {
         "network": {"file": name, "time_steps": network.time_steps},
         "device": {"name": target.name, "title": target.title},
@@ -107,7 +111,7 @@ def synth(
         write(design, folder)
         write_vectors(design, folder)
         if todo.simulate and codes:
-            report["simulation"] = _simulated(design, codes, reference, todo, progress)
+            report["simulation"] = _simulated(design, codes, todo, progress)
         plan_svg = ""
         if todo.synthesize:
             plan_svg = _implemented(design, folder, target, todo, report, progress)
@@ -117,7 +121,7 @@ def synth(
             report["performance"] = performance(
                 simulation["cycles_per_sample"],
                 simulation["latency_cycles"],
-                synaptic_operations(design, reference),
+                sum(float(load.synaptic.mean()) for load in loads(design, used).values()),
                 report["place"]["fmax_mhz"],
             )
         (folder / REPORT).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
@@ -136,15 +140,15 @@ def _check_tools(todo: Plan, target: Device) -> None:
 def _design(
     network: Network,
     target: Device,
-    reference: Mapping[str, Array],
+    codes: Mapping[str, Array],
     todo: Plan,
     progress: Callable[[str], Any],
 ) -> tuple[Design, str]:
     if todo.fit is None:
         design = plan(network, todo.options)
-        check_fits(design, target, reference)
+        check_fits(design, target, codes)
         return design, "as given"
-    choice = explore(network, target, reference, todo.fit, todo.options, progress)
+    choice = explore(network, target, codes, todo.fit, todo.options, progress)
     return choice.design, choice.limit
 
 
@@ -162,11 +166,11 @@ def _options(design: Design) -> dict[str, Any]:
 def _simulated(
     design: Design,
     codes: Mapping[str, Array],
-    reference: Mapping[str, Array],
     todo: Plan,
     progress: Callable[[str], Any],
 ) -> dict[str, Any]:
     """Stream all samples through, without and with stalls, and one alone; compare everything."""
+    reference = run_packed(design.network, codes)
     with simulator(design, engine=todo.engine, progress=progress) as run:
         streamed = run.run(codes, deadline=todo.deadline)
         stalled = run.run(codes, gaps=0.3, stalls=0.3, deadline=todo.deadline)

@@ -9,32 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lava_bridge.fpga import Options, plan
-from lava_bridge.fpga.activity import assumed, busy, digits, slowest, synaptic_operations
+from lava_bridge.fpga.activity import assumed, busy, slowest
+from lava_bridge.fpga.cycles import loads
 from lava_bridge.fpga.devices import DEVICES, FAMILIES, RESOURCES, device
 from lava_bridge.fpga.estimate import block_memories, estimate, features
 from lava_bridge.fpga.explore import FILL, FITS, check_fits, explore, over, smallest_device
 from spikejelly_pack.spec import graph as g
 from spikejelly_pack.spec.errors import ParameterError, UnsupportedError
 from spikejelly_pack.spec.execute import run_packed
-
-
-@given(st.integers(0, 65535))
-def test_digits_of_a_code(code: int) -> None:
-    codes = np.array([code, -code])
-    assert digits(codes, csd=False).tolist() == 2 * [bin(code).count("1")]
-    rest, count = code, 0
-    while rest:  # the textbook recoding, digit by digit
-        if rest & 1:
-            digit = 2 - (rest & 3)
-            rest -= digit
-            count += 1
-        rest >>= 1
-    assert digits(codes, csd=True).tolist() == 2 * [count]
-    assert count <= bin(code).count("1")
 
 
 def conv_net(channels: int = 6, side: int = 5, hidden: int = 10, classes: int = 4) -> g.Network:
@@ -58,7 +42,8 @@ def conv_net(channels: int = 6, side: int = 5, hidden: int = 10, classes: int = 
 
 def test_synaptic_operations_by_brute_force() -> None:
     network = conv_net()
-    codes = run_packed(network, np.random.default_rng(0).integers(0, 16, (3, 6, 5, 5)))
+    given = {"x": np.random.default_rng(0).integers(0, 16, (3, 6, 5, 5))}
+    codes = run_packed(network, given)
     total = 0
     for sample in range(3):
         for c, row, column in np.ndindex(6, 5, 5):
@@ -67,19 +52,22 @@ def test_synaptic_operations_by_brute_force() -> None:
                 if out_row * 2 + i - 1 == row and out_column * 2 + j - 1 == column:
                     total += 10 * spikes
         total += 4 * sum(bin(int(code)).count("1") for code in codes["n"][sample].ravel())
-    assert synaptic_operations(plan(network, Options(lanes=3)), codes) == pytest.approx(total / 3)
+    found = loads(plan(network, Options(lanes=3, digits="binary")), given)
+    assert sum(load.synaptic.sum() for load in found.values()) == total
 
 
 def test_busy_counts_operations_and_beats(dense_net: g.Network) -> None:
-    codes = run_packed(dense_net, np.full((2, 21), 31))
+    full = {"x": np.full((2, 21), 31)}
     binary = plan(dense_net, Options(lanes=4, fire=2, digits="binary"))
-    found = busy(binary, codes)
-    assert found["n1"] == {"add": 21 * 5 * 4, "fire": 8}  # 13 neurons in 4 words of 4 lanes
+    found = busy(binary, full)["n1"]
+    assert found["add"] == 21 * 5 * 4  # 13 neurons in 4 words of 4 lanes
+    assert found["fire"] == 8
     signed = plan(dense_net, Options(lanes=13, fire=1, digits="csd"))
-    assert busy(signed, codes)["n1"] == {"add": 21 * 2, "fire": 13}  # 31 = 32 - 1
-    silent = run_packed(dense_net, np.zeros((1, 21), np.int64))
-    assert busy(signed, silent)["n1"]["add"] == 21  # an empty beat takes a cycle
-    assert slowest(signed, codes)[0] in ("n1", "out")
+    assert busy(signed, full)["n1"]["add"] == 21 * 2  # 31 = 32 - 1
+    assert busy(signed, full)["n1"]["fire"] == 13
+    silent = {"x": np.zeros((1, 21), np.int64)}
+    assert busy(signed, silent)["n1"]["scan"] == 21  # an empty beat takes a cycle
+    assert slowest(signed, full) == ("n1", "add", 42.0)
 
 
 @pytest.mark.parametrize(

@@ -75,11 +75,26 @@ module sp_project #(
     .m_mask(e_mask), .m_neg(e_neg), .m_row(e_row), .m_col(e_col), .m_sub(e_sub), .m_wbase(e_wbase),
     .m_vbase(e_vbase));
 
+  // The scanner does not see how ready the population is: its paths end here.
+  localparam int E_W = 2 + F_W + Y_W + X_W + WA_W + VA_W + P_W;
+  wire t_valid, t_ready, t_hit, t_eow;
+  wire [F_W-1:0]  t_lane;
+  wire [Y_W-1:0]  t_row;
+  wire [X_W-1:0]  t_col;
+  wire [WA_W-1:0] t_wbase;
+  wire [VA_W-1:0] t_vbase;
+  wire [P_W-1:0]  t_pay;
+  sp_skid #(.W(E_W)) u_skid (
+    .clk(clk), .rst(rst), .s_valid(e_valid), .s_ready(e_ready),
+    .s_data({e_hit, e_eow, e_lane, e_row, e_col, e_wbase, e_vbase, e_shift, e_mask, e_neg, e_sub}),
+    .m_valid(t_valid), .m_ready(t_ready),
+    .m_data({t_hit, t_eow, t_lane, t_row, t_col, t_wbase, t_vbase, t_pay}));
+
   wire op_hit;
   sp_taps #(.ROWS(ROWS), .COLS(COLS), .F(F), .WLANE(WLANE), .NK(NK), .N_W(N_W), .RW(RW), .RV(RV), .CW(CW),
             .CV(CV), .WA_W(WA_W), .VA_W(VA_W), .P_W(P_W), .ROW_TABLE(ROW_TABLE), .COL_TABLE(COL_TABLE)) u_taps (
-    .clk(clk), .rst(rst), .s_valid(e_valid), .s_ready(e_ready), .s_hit(e_hit), .s_eow(e_eow), .s_lane(e_lane),
-    .s_row(e_row), .s_col(e_col), .s_wbase(e_wbase), .s_vbase(e_vbase), .s_pay({e_shift, e_mask, e_neg, e_sub}),
+    .clk(clk), .rst(rst), .s_valid(t_valid), .s_ready(t_ready), .s_hit(t_hit), .s_eow(t_eow), .s_lane(t_lane),
+    .s_row(t_row), .s_col(t_col), .s_wbase(t_wbase), .s_vbase(t_vbase), .s_pay(t_pay),
     .m_valid(op_valid), .m_ready(op_ready), .m_hit(op_hit), .m_eow(op_eow), .m_wa(wa), .m_va(va),
     .m_pay({shift, mask, neg, sub}));
 

@@ -53,26 +53,19 @@ module sp_scan #(
       .code(s_data[g*C_W +: C_W]), .some(some_in[g*ND +: ND]), .minus(minus_in[g*ND +: ND]));
   end endgenerate
 
+  // The event that is next, one-hot, and the events of the beat behind it: that nothing is left shows in a register.
   reg             have;
   reg  [F*ND-1:0] some, minus;
-  reg  [K-1:0]    left;                   // events of this beat still to come
-  wire [K-1:0]    rest  = left & (left - 1'b1);
-  wire [K-1:0]    first = left & ~rest;   // one-hot
+  reg  [K-1:0]    first, left;
   wire [K-1:0]    keys;
-  wire out_ok   = !m_valid || m_ready;
-  wire finished = have && out_ok && (rest == '0);
-  wire last;
+  wire [K-1:0]    keys_rest = keys & (keys - 1'b1);
+  wire [K-1:0]    left_rest = left & (left - 1'b1);
+  wire            more      = (left != '0);
+  reg             a_valid, a_hit, a_end;
+  wire            a_ok      = !a_valid || m_ready || !m_valid;
+  wire            finished  = have && a_ok && !more;
   assign s_ready = !have || finished;
-
-  wire [Y_W-1:0]  row;
-  wire [X_W-1:0]  col;
-  wire [S_W-1:0]  sub;
-  wire [WA_W-1:0] wbase;
-  wire [VA_W-1:0] vbase;
-  sp_walk #(.BEATS(BEATS), .COLS(COLS), .ROWS(ROWS), .SUBS(SUBS), .SUB0(SUB0), .WSTEP(WSTEP), .VSTEP(VSTEP),
-            .WA_W(WA_W), .VA_W(VA_W)) u_walk (
-    .clk(clk), .rst(rst), .step(finished), .row(row), .col(col), .sub(sub), .wbase(wbase), .vbase(vbase),
-    .last(last));
+  wire            load      = s_valid && s_ready;
 
   reg  [F_W-1:0] lane;
   reg  [D_W-1:0] shift;
@@ -108,21 +101,50 @@ module sp_scan #(
     end
   end endgenerate
 
+  // Stage A: the event as a number. A beat without events is one without a hit.
+  reg  [F_W-1:0] a_lane;
+  reg  [D_W-1:0] a_shift;
+  reg  [F-1:0]   a_mask, a_neg;
   always @(posedge clk) begin
-    if (s_valid && s_ready) begin
-      have <= 1'b1; some <= some_in; minus <= minus_in; left <= keys;
-    end else if (finished) have <= 1'b0;
-    else if (have && out_ok) left <= rest;
-    if (out_ok) begin
-      m_valid <= have && ((left != '0) || last);
-      m_hit   <= (left != '0);
-      m_eow   <= last && (rest == '0);
-      m_lane  <= lane; m_shift <= shift; m_mask <= mask; m_neg <= neg;
-      m_row   <= row; m_col <= col; m_sub <= sub; m_wbase <= wbase; m_vbase <= vbase;
+    if (load) begin
+      some <= some_in; minus <= minus_in;
+    end
+    if (load || (have && a_ok)) begin
+      first <= load ? keys & ~keys_rest : left & ~left_rest;
+      left  <= load ? keys_rest : left_rest;
+    end
+    if (load) have <= 1'b1;
+    else if (finished) have <= 1'b0;
+    if (a_ok) begin
+      a_valid <= have; a_hit <= (first != '0); a_end <= !more;
+      a_lane <= lane; a_shift <= shift; a_mask <= mask; a_neg <= neg;
     end
     if (rst) begin
-      have <= 1'b0; m_valid <= 1'b0;
+      have <= 1'b0; a_valid <= 1'b0;
     end
+  end
+
+  // Stage B: where its beat stands. Beats without events end here, but for the last of a window.
+  wire            last;
+  wire            a_goes = a_valid && (m_ready || !m_valid);
+  wire [Y_W-1:0]  row;
+  wire [X_W-1:0]  col;
+  wire [S_W-1:0]  sub;
+  wire [WA_W-1:0] wbase;
+  wire [VA_W-1:0] vbase;
+  sp_walk #(.BEATS(BEATS), .COLS(COLS), .ROWS(ROWS), .SUBS(SUBS), .SUB0(SUB0), .WSTEP(WSTEP), .VSTEP(VSTEP),
+            .WA_W(WA_W), .VA_W(VA_W)) u_walk (
+    .clk(clk), .rst(rst), .step(a_goes && a_end), .row(row), .col(col), .sub(sub), .wbase(wbase), .vbase(vbase),
+    .last(last));
+  always @(posedge clk) begin
+    if (m_ready || !m_valid) begin
+      m_valid <= a_valid && (a_hit || (last && a_end));
+      m_hit   <= a_hit;
+      m_eow   <= last && a_end;
+      m_lane  <= a_lane; m_shift <= a_shift; m_mask <= a_mask; m_neg <= a_neg;
+      m_row   <= row; m_col <= col; m_sub <= sub; m_wbase <= wbase; m_vbase <= vbase;
+    end
+    if (rst) m_valid <= 1'b0;
   end
 endmodule
 `default_nettype wire
