@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lava_bridge.fpga import Options, plan, simulator
+from lava_bridge.fpga import Options, plan, simulator, tools
+from lava_bridge.fpga.simulators import SIMULATORS
 from spikejelly_pack.spec import graph as g
 
 
@@ -23,7 +24,9 @@ def side_by_side(networks: list[g.Network]) -> g.Network:
     return g.Network(ops, max(network.time_steps for network in networks))
 
 
-def check(data: Any, net_builder: Any, corner_codes: Any, assert_exact: Any, count: int) -> None:
+def check(
+    data: Any, net_builder: Any, corner_codes: Any, assert_exact: Any, count: int, engine: str = "auto"
+) -> None:
     network = side_by_side([net_builder(data.draw).network() for _ in range(count)])
     options = Options(
         lanes=data.draw(st.integers(1, 9)),
@@ -32,7 +35,7 @@ def check(data: Any, net_builder: Any, corner_codes: Any, assert_exact: Any, cou
         buffers=data.draw(st.booleans()),
     )
     codes = corner_codes(network, 8)
-    with simulator(plan(network, options)) as bench:
+    with simulator(plan(network, options), engine=engine) as bench:
         assert_exact(bench.run(codes), network, codes)
         assert_exact(bench.run(codes, gaps=0.3, stalls=0.3), network, codes)
 
@@ -44,7 +47,10 @@ def test_random_networks(data: Any, net_builder: Any, corner_codes: Any, assert_
 
 
 @pytest.mark.fpga
-@settings(max_examples=25)
+@settings(max_examples=12, derandomize=False)
 @given(data=st.data())
 def test_many_random_networks(data: Any, net_builder: Any, corner_codes: Any, assert_exact: Any) -> None:
-    check(data, net_builder, corner_codes, assert_exact, count=4)
+    """Icarus runs slowly and compiles at once, which suits many small designs."""
+    if not all(tools.available(tool) for tool in SIMULATORS["icarus"].needs):
+        pytest.skip("iverilog is not installed")
+    check(data, net_builder, corner_codes, assert_exact, count=1, engine="icarus")
