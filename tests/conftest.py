@@ -78,7 +78,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
             left_out.setdefault(" and ".join(names), []).append(room)
     said = [f"{', '.join(rooms)} (no {names})" for names, rooms in left_out.items()]
     asked = config.getoption("markexpr")
-    names = [name for name in ("fpga", "fuzz", "gpu", "kernels", "models") if f"not {name}" in asked]
+    names = [
+        name for name in ("cocotb", "fpga", "fuzz", "gpu", "kernels", "models") if f"not {name}" in asked
+    ]
     return [
         f"rooms left out: {'; '.join(said) or 'none'}",
         f"tests left out: {', '.join(names) or 'none'} (pytest -m NAME runs them)",
