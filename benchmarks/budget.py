@@ -3,8 +3,8 @@
 ``BB = b_w x b_s x T``: weight bits, digits per window (spike bits), windows (real time steps). Inside one
 window T steps of one bit and one step of T bits are the same network, so T here is the number of windows. A
 static image is shown in every window; the frames of an event clip are summed until there are T of them, so
-that fewer windows fold real time. The same network is trained from scratch for every split. The first layer
-reads the input unquantized.
+that fewer windows fold real time. The same network is trained from scratch for every split with at most 16
+bits a weight and 16 digits a window. The first layer reads the input unquantized.
 """
 
 from __future__ import annotations
@@ -31,14 +31,19 @@ from spikejelly_pack.train import Classifier, NeuronFactory, evaluate, train_epo
 __all__ = ["FAST", "figure", "run", "splits", "table"]
 
 FAST: dict[str, Any] = {
-    "budgets": (4,), "choices": (1, 2), "epochs": {"digits": 1, "events": 1}, "samples": 128, "store": False,
+    "budgets": (4,), "epochs": {"digits": 1, "events": 1}, "frames": 4, "samples": 128, "seeds": (0,),
+    "store": False,
 }  # fmt: skip
-CHOICES = (1, 2, 4)
-FRAMES = 4  # real time steps of an event clip before folding
+MOST_BITS = 16  # of a weight, and of a window's code
+NOISE = 0.08  # background events of a whole clip, per pixel and polarity: as event_digits has by default
 STRIDE = {"digits": 1, "events": 2}  # of the first convolution: maps of 8 x 8 behind it
 # Static data: the residual of the soft reset is carried, as in a LIF neuron, and dithers the windows. Event
-# data: the membrane is, which remembers what earlier windows showed.
-NODES = {"digits": {"leak": 0.5, "carry": "residual"}, "events": {"leak": 0.5, "carry": "membrane"}}
+# data: the membrane is, which remembers what earlier windows showed, with the leak and the first threshold of
+# the configuration events_cnn (docs/training.md).
+NODES = {
+    "digits": {"leak": 0.5, "carry": "residual"},
+    "events": {"leak": 0.4, "carry": "membrane", "v_threshold": 6.0},
+}
 # Published direction (arXiv 2311.10802), accuracy by (b_w, b_s, T): CIFAR-10 and CIFAR10-DVS.
 PUBLISHED = {
     "CIFAR-10": {"1/4/1": 95.00, "1/2/2": 94.43, "1/1/4": 93.91},
@@ -47,24 +52,24 @@ PUBLISHED = {
 Say = Callable[[str], None]
 
 
-def splits(budget: int, choices: Sequence[int] = CHOICES) -> list[tuple[int, int, int]]:
-    """Every ``(b_w, b_s, T)`` with that product, from ``choices``."""
+def splits(budget: int, most: int = MOST_BITS) -> list[tuple[int, int, int]]:
+    """Every ``(b_w, b_s, T)`` with that product and at most ``most`` bits for weights and for codes."""
     return [
         (w, s, budget // (w * s))
-        for w in choices
-        for s in choices
-        if budget % (w * s) == 0 and budget // (w * s) in choices
+        for w in range(1, most + 1)
+        for s in range(1, most + 1)
+        if budget % (w * s) == 0
     ]
 
 
 def run(
     budgets: Sequence[int] = (4, 8, 16, 32),
-    choices: Sequence[int] = CHOICES,
     datasets: Sequence[str] = ("digits", "events"),
     epochs: dict[str, int] | None = None,
+    frames: int = 32,
     width: int = 12,
     samples: int | None = None,
-    seeds: Sequence[int] = (0,),
+    seeds: Sequence[int] = (0, 1),
     store: bool = True,
     progress: Say | None = None,
 ) -> dict[str, Any]:
@@ -74,9 +79,9 @@ def run(
 
     Args:
         budgets: Values of BB.
-        choices: Values that b_w, b_s and T may take.
         datasets: ``"digits"``, ``"events"``.
         epochs: By data set.
+        frames: Real time steps of an event clip before folding; every T divides it.
         width: Channels of the first layer.
         samples: Training samples, None for all.
         seeds: Of weights and order; accuracies are means.
@@ -87,46 +92,37 @@ def run(
         Accuracy in per cent of every split, the direction found, and the machine. JSON-ready.
 
     Raises:
-        ParameterError: A budget has no split.
+        ParameterError: A number of windows does not divide the frames.
     """
     say = progress or (lambda _: None)
-    epochs = epochs or {"digits": 8, "events": 14}
-    empty = [budget for budget in budgets if not splits(budget, choices)]
-    if empty:
+    epochs = epochs or {"digits": 8, "events": 20}
+    uneven = [budget for budget in budgets if any(frames % t for _, _, t in splits(budget))]
+    if uneven or not budgets or not seeds:
         raise ParameterError(
-            f"bench budget: every budget must be a product of three of {tuple(choices)}, got {empty}; "
-            "choose powers of two."
+            f"bench budget: the windows of every budget must divide {frames} frames, got {uneven or 'none'}; "
+            "choose powers of two, and one seed at least."
         )
     settings = {
-        "epochs": epochs, "width": width, "samples": samples, "frames": FRAMES,
+        "epochs": epochs, "width": width, "samples": samples, "frames": frames, "noise": NOISE,
         "nodes": NODES,
     }  # fmt: skip
     kept = _Kept(settings, store)
+    jobs = [(name, budget, split) for name in datasets for budget in budgets for split in splits(budget)]
+    _train_all(jobs, kept, settings, seeds, say)
     found: dict[str, list[dict[str, Any]]] = {}
-    jobs = [
-        (name, budget, split) for name in datasets for budget in budgets for split in splits(budget, choices)
-    ]
-    data: dict[str, Split] = {}
-    for number, (name, budget, split) in enumerate(jobs):
-        say(f"{number + 1} of {len(jobs)}: {name}, BB = {budget}, b_w/b_s/T = {_label(split)}")
-        scores, seconds = [], 0.0
-        for seed in seeds:
-            key = f"{name} {_label(split)} {seed}"
-            if key not in kept.entries:
-                data[name] = data.get(name) or _data(name)
-                kept.add(key, _train(data[name], name, split, epochs[name], width, samples, seed))
-            scores.append(kept.entries[key]["accuracy"])
-            seconds += kept.entries[key]["seconds"]
-        w, s, t = split
+    for name, budget, (w, s, t) in jobs:
+        entries = [kept.entries[_key(name, (w, s, t), seed)] for seed in seeds]
+        scores = [entry["accuracy"] for entry in entries]
         found.setdefault(name, []).append({
             "budget": budget, "weight_bits": w, "spike_bits": s, "windows": t,
-            "accuracy": sum(scores) / len(scores), "scores": scores, "seconds": seconds,
+            "accuracy": sum(scores) / len(scores), "scores": scores,
+            "seconds": sum(entry["seconds"] for entry in entries),
         })  # fmt: skip
     return {
         "results": found,
         "direction": {name: _direction(rows) for name, rows in found.items()},
         "published": PUBLISHED,
-        "settings": {**settings, "budgets": list(budgets), "choices": list(choices), "seeds": list(seeds)},
+        "settings": {**settings, "budgets": list(budgets), "seeds": list(seeds)},
         "machine": {"processor": platform.processor() or platform.machine(), "torch": torch.__version__},
     }
 
@@ -148,8 +144,33 @@ class _Kept:
             write_text(self.path, json.dumps(self.entries))
 
 
-def _data(name: str) -> Split:
-    return digits() if name == "digits" else event_digits(windows=FRAMES)
+def _train_all(
+    jobs: list[tuple[str, int, tuple[int, int, int]]],
+    kept: _Kept,
+    settings: dict[str, Any],
+    seeds: Sequence[int],
+    say: Say,
+) -> None:
+    """Train what is not kept yet, seed by seed."""
+    data: dict[str, Split] = {}
+    for seed in seeds:
+        for number, (name, budget, split) in enumerate(jobs):
+            key = _key(name, split, seed)
+            if key in kept.entries:
+                continue
+            place = f"seed {seed}, {number + 1} of {len(jobs)}"
+            say(f"{place}: {name}, BB = {budget}, b_w/b_s/T = {_label(split)}")
+            if name not in data:
+                data[name] = _data(name, settings["frames"])
+            kept.add(key, _train(data[name], name, split, settings, seed))
+
+
+def _key(name: str, split: tuple[int, int, int], seed: int) -> str:
+    return f"{name} {_label(split)} {seed}"
+
+
+def _data(name: str, frames: int) -> Split:
+    return digits() if name == "digits" else event_digits(windows=frames, noise=NOISE / frames)
 
 
 def _windows(x: Tensor, windows: int, windowed: bool) -> Tensor:
@@ -172,19 +193,14 @@ def network(data: Split, neuron: NeuronFactory, width: int, stride: int) -> Clas
 
 
 def _train(
-    data: Split,
-    name: str,
-    split: tuple[int, int, int],
-    epochs: int,
-    width: int,
-    samples: int | None,
-    seed: int,
+    data: Split, name: str, split: tuple[int, int, int], settings: dict[str, Any], seed: int
 ) -> dict[str, Any]:
     weight_bits, spike_bits, windows = split
+    samples, epochs = settings["samples"], settings["epochs"][name]
     neuron = {"class_path": "spikejelly_pack.neuron.SpikePackNode", "init_args": NODES[name]}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = network(data, NeuronFactory(**neuron, time_steps=spike_bits), width, STRIDE[name])
+        net = network(data, NeuronFactory(**neuron, time_steps=spike_bits), settings["width"], STRIDE[name])
         train = _windows(data.train_inputs[:samples], windows, data.windowed)
         test = _windows(data.test_inputs, windows, data.windowed)
         quantize_weights(net, weight_bits, training=True)
@@ -211,6 +227,7 @@ def _direction(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "fewest_windows": [first["spike_bits"], first["windows"], first["accuracy"]],
                 "most_windows": [last["spike_bits"], last["windows"], last["accuracy"]],
                 "bits_minus_windows": first["accuracy"] - last["accuracy"],
+                "by_seed": [a - b for a, b in zip(first["scores"], last["scores"], strict=True)],
             })  # fmt: skip
     return found
 
@@ -266,6 +283,9 @@ def figure(result: dict[str, Any]) -> str:
 
 
 def _panel(panel: Any, rows: list[dict[str, Any]], title: str) -> None:
+    if not rows:
+        panel.set_axis_off()
+        return
     for weight_bits in sorted({row["weight_bits"] for row in rows}):
         chosen = sorted((r for r in rows if r["weight_bits"] == weight_bits), key=lambda r: r["windows"])
         points = [(row["windows"], row["accuracy"]) for row in chosen]
@@ -279,8 +299,9 @@ def _panel(panel: Any, rows: list[dict[str, Any]], title: str) -> None:
             color=colour,
         )
     panel.set_xscale("log", base=2)
-    panel.set_xlim(0.85 * min(CHOICES), 1.18 * max(CHOICES))
-    panel.set_xticks(CHOICES)
+    windows = sorted({row["windows"] for row in rows})
+    panel.set_xlim(0.85 * windows[0], 1.18 * windows[-1])
+    panel.set_xticks(windows)
     panel.xaxis.set_major_formatter("{x:g}")
     panel.set_title(title, fontsize=8)
     panel.grid(alpha=0.3)

@@ -98,6 +98,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "fpga": _benchmark("fpga"),
     "fpga_estimate": _benchmark("fpga_estimate"),
     "simulate": _benchmark("simulate"),
+    "budget": lambda results: _benchmark("budget")(results).split("\n\n")[0],  # without the direction
     "accelerate": lambda results: _benchmark("integer")(results).split("\n\n")[0],  # without the routes
 }
 
@@ -115,6 +116,7 @@ PAGES = (
     "docs/providers.md",
     "docs/fpga.md",
     "docs/lava.md",
+    "docs/budget-planning.md",
 )
 
 

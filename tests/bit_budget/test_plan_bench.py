@@ -32,11 +32,13 @@ def budget(repository: Path) -> Any:
     return benchmark(repository, "budget")
 
 
-@pytest.mark.parametrize(("total", "count"), [(4, 6), (8, 7), (16, 6), (32, 3)])
+@pytest.mark.parametrize(("total", "count"), [(4, 6), (8, 10), (16, 15), (32, 19)])
 def test_every_split(budget: Any, total: int, count: int) -> None:
     found = budget.splits(total)
     assert len(found) == len(set(found)) == count
     assert all(math.prod(split) == total for split in found)
+    assert max(max(w, s) for w, s, _ in found) == min(total, 16)
+    assert max(t for _, _, t in found) == total
 
 
 def test_fewer_windows_fold_real_time(budget: Any) -> None:
@@ -52,23 +54,24 @@ def test_run_continues_where_it_was(budget: Any, tmp_path: Path, monkeypatch: py
     options = {**budget.FAST, "datasets": ("digits",), "samples": 64, "store": True}
     result = budget.run(**options)
     rows = result["results"]["digits"]
-    assert {(r["weight_bits"], r["spike_bits"], r["windows"]) for r in rows} == set(budget.splits(4, (1, 2)))
+    assert {(r["weight_bits"], r["spike_bits"], r["windows"]) for r in rows} == set(budget.splits(4))
     assert all(0 <= row["accuracy"] <= 100 for row in rows)
     monkeypatch.setattr(budget, "_train", lambda *_: pytest.fail("trained again"))
     assert budget.run(**options) == result
     assert "| digits | 4 |" in budget.table(result)
     assert budget.figure(result).count("<svg") == 1
-    with pytest.raises(ParameterError, match=r"must be a product of three of \(1, 2\), got \[32\]"):
+    with pytest.raises(ParameterError, match=r"every budget must divide 4 frames, got \[32\]"):
         budget.run(**{**options, "budgets": (4, 32)})
 
 
 def test_direction_compares_within_a_budget(budget: Any) -> None:
     rows = [
-        {"budget": 8, "weight_bits": 2, "spike_bits": s, "windows": t, "accuracy": a}
+        {"budget": 8, "weight_bits": 2, "spike_bits": s, "windows": t, "accuracy": a, "scores": [a, a + s]}
         for s, t, a in ((4, 1, 90.0), (2, 2, 80.0), (1, 4, 70.0))
     ]
     (found,) = budget._direction(rows)
     assert found["bits_minus_windows"] == 20.0
+    assert found["by_seed"] == [20.0, 23.0]
     assert found["fewest_windows"] == [4, 1, 90.0]
 
 
