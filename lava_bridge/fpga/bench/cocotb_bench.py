@@ -32,7 +32,8 @@ class _Port:
 
     def __init__(self, dut: Any, prefix: str) -> None:
         self.valid, self.ready = getattr(dut, f"{prefix}_tvalid"), getattr(dut, f"{prefix}_tready")
-        self.data, self.last = getattr(dut, f"{prefix}_tdata"), getattr(dut, f"{prefix}_tlast", None)
+        self.data: Any = getattr(dut, f"{prefix}_tdata")
+        self.last: Any = getattr(dut, f"{prefix}_tlast", None)  # of an output
 
 
 async def _send(dut: Any, port: _Port, beats: list[int], pauses: float, chance: random.Random) -> None:
