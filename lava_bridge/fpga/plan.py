@@ -11,6 +11,7 @@ import numpy as np
 from spikejelly_pack.spec.bounds import accumulator_widths, check_bounds
 from spikejelly_pack.spec.graph import Input, Network, Neuron, Readout, Signal
 from spikejelly_pack.spec.graph.base import Array
+from spikejelly_pack.spec.windows import refuse_windows
 
 from .design import Design, Pool, Population, Stream
 from .options import Options
@@ -35,6 +36,7 @@ def plan(network: Network, options: Options | None = None, top: str = "spikepack
         ParameterError: An option names no population.
     """
     options = options or Options()
+    refuse_windows(network, "Generated hardware")
     network = network.balanced()
     check_bounds(network)
     _check_names(network, options)

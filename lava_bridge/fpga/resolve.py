@@ -162,7 +162,9 @@ def _natural(
     links: list[Link] = []
     for synapse, first in synapses:
         made = (
-            None if first % positions else _RULES[type(synapse)](network, synapse, first // positions, grids)
+            None
+            if first % positions or type(synapse) not in _RULES
+            else _RULES[type(synapse)](network, synapse, first // positions, grids)
         )
         if made is None:
             return None
@@ -240,7 +242,8 @@ def _scale(network: Network, op: Synapse, channel: int, grids: dict[str, Grid]) 
     )  # fmt: skip
 
 
-# To add a synapse: one rule. It returns None where its positions do not go with the sources'.
+# To add a synapse: one rule. It returns None where its positions do not go with the sources'. A synapse
+# without one (a transposed convolution) becomes a dense matrix.
 _RULES: dict[type, Callable[[Network, Synapse, int, dict[str, Grid]], list[Link] | None]] = {
     Dense: _dense, Conv2d: _conv2d, AvgPool2d: _avg_pool2d, Scale: _scale,
 }  # fmt: skip

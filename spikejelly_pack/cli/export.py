@@ -132,13 +132,25 @@ def _model(args: argparse.Namespace, plan: BudgetPlan | None) -> Any:
     return model.one_window() if trained else model
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Convert if the model has no SpikePack node, export, and say what was written."""
+def _converted(model: Any, args: argparse.Namespace, data: Tensor, plan: Any) -> Any:
+    """The SNN of a model without SpikePack nodes, by the plan where there is one."""
     from spikingjelly.activation_based import ann2snn
 
+    from ..recipes import SpikePackRecipe
+
+    if plan is not None:
+        snn = converted_by_plan(model, data.split(256), plan, args.plan)
+    else:
+        recipe = SpikePackRecipe(data.split(256), time_steps=args.time_steps, calibrator=args.calibrator)
+        snn = ann2snn.Converter(recipe).convert(model)
+    print(snn.report)
+    return snn
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Convert if the model has no SpikePack node, export, and say what was written."""
     from ..integer import export
     from ..neuron import SpikePackNode
-    from ..recipes import SpikePackRecipe
     from ..spec.atomic import check_writable
     from ..spec.bounds import accumulator_bounds
 
@@ -147,13 +159,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     plan = read_option(args)
     model = _model(args, plan)
     converted = not any(isinstance(module, SpikePackNode) for module in model.modules())
-    if converted and plan is not None:
-        model = converted_by_plan(model, data.split(256), plan, args.plan)
-        print(model.report)
-    elif converted:
-        recipe = SpikePackRecipe(data.split(256), time_steps=args.time_steps, calibrator=args.calibrator)
-        model = ann2snn.Converter(recipe).convert(model)
-        print(model.report)
+    if converted:
+        model = _converted(model, args, data, plan)
     used = data[: 512 if args.adaptive_rounding else 64]
     network = export(
         model, args.out, used, weight_bits=args.weight_bits, state_bits=args.state_bits,

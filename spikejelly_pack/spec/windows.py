@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from .errors import UnsupportedError
 from .graph import Network
 from .graph.network import check_windows
 
-__all__ = ["by_window", "in_order", "windows_of"]
+__all__ = ["by_window", "in_order", "refuse_windows", "windows_of"]
 
 
 def windows_of(network: Network, windows: int | None, owner: str = "run") -> int:
@@ -22,6 +23,25 @@ def windows_of(network: Network, windows: int | None, owner: str = "run") -> int
         ParameterError: ``windows`` is no positive integer.
     """
     return network.windows if windows is None else check_windows(owner, windows)
+
+
+def refuse_windows(network: Network, owner: str) -> None:
+    """Raise for an executor that runs every window for itself where a sample has several.
+
+    Raises:
+        UnsupportedError: Samples have several windows, or a neuron carries from one to the next.
+    """
+    carrying = next((op for op in network.neurons if op.carries), None)
+    if carrying is not None:
+        raise UnsupportedError(
+            f"{owner}: {carrying.label} must have no leak here, got leak_shift = {carrying.leak_shift}; run "
+            "the network with spec.execute, IntegerNetwork or accelerate."
+        )
+    if network.windows > 1:
+        raise UnsupportedError(
+            f"{owner}: a sample must be one window here, got windows = {network.windows}; run the network "
+            "with spec.execute, IntegerNetwork or accelerate."
+        )
 
 
 def in_order(values: Any, windows: int) -> Any:

@@ -239,3 +239,22 @@ def test_a_wide_fan_in_says_what_holds_it() -> None:
     ops = [narrow if op is neuron else op for op in network.ops.values()]
     with pytest.raises(BoundError, match=r"neuron '2': neuron 0 can reach \d+, which needs 2\d bits, but"):
         check_bounds(Network(ops, network.time_steps))
+
+
+@pytest.mark.models
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [("resnet18", 64), ("vgg", 64), ("unet", 16), ("unet_transposed", 32), ("unet_deep", 16)],
+)
+def test_full_widths_export(name: str, width: int, map_networks: Any, tmp_path: Path) -> None:
+    """Fan-in 4608 in 24-bit registers at T = 6, 8-bit weights: proven to fit, written, read, run in torch."""
+    ann, x = map_networks(name, width=width, samples=4)
+    snn = ann2snn.Converter(SpikePackRecipe([x], time_steps=6)).convert(ann)
+    network = export(snn, tmp_path / "net.spk", x, golden=1)
+    assert all(bound.fits and bound.state_bits == 24 for bound in accumulator_bounds(network))
+    loaded = exchange.load(tmp_path / "net.spk")
+    codes = encode(loaded.inputs[0], x[:1].numpy())
+    packed = run_packed(loaded, codes)
+    for executor in (IntegerNetwork(loaded)(codes), accelerate(loaded).every_code(codes)):
+        for layer, value in packed.items():
+            np.testing.assert_array_equal(executor[layer].numpy(), value.astype(np.int64), err_msg=layer)

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from spikejelly_pack.spec import graph as g
 from spikejelly_pack.spec.bounds import accumulator_bounds
 from spikejelly_pack.spec.equations import shifted_start
-from spikejelly_pack.spec.errors import BoundError, ParameterError, ShapeError
+from spikejelly_pack.spec.errors import BoundError, ParameterError, ShapeError, UnsupportedError
 from spikejelly_pack.spec.exchange import load, save
 from spikejelly_pack.spec.execute import run_packed, run_serial_multi_step
 from spikejelly_pack.spec.stream import run_serial_single_step
+from spikejelly_pack.spec.windows import refuse_windows
 
 FORMS = [run_packed, run_serial_multi_step, run_serial_single_step]
 
@@ -159,6 +160,19 @@ def test_bad_windows_are_named(windows: Any) -> None:
     for run in FORMS:
         with pytest.raises(ParameterError, match=r"windows must be an integer in 1\.\.65536, got"):
             run(chain(), np.zeros((1, 1), int), windows=windows)
+
+
+def test_executors_of_single_windows_refuse() -> None:
+    """Rather than run a network that carries as if it did not."""
+    refuse_windows(chain(), "Lava")
+    with pytest.raises(
+        UnsupportedError, match=r"Lava: neuron 'n0' must have no leak here, got leak_shift = 0; run"
+    ):
+        refuse_windows(chain(leak_shift=0), "Lava")
+    with pytest.raises(
+        UnsupportedError, match="Lava: a sample must be one window here, got windows = 3; run"
+    ):
+        refuse_windows(chain(windows=3), "Lava")
 
 
 @pytest.mark.parametrize("shape", [(2, 1), (2, 3, 1), (3, 1), (4, 3, 2, 1)])
