@@ -248,8 +248,8 @@ def test_a_wide_fan_in_says_what_holds_it() -> None:
 )
 def test_full_widths_export(name: str, width: int, map_networks: Any, tmp_path: Path) -> None:
     """Fan-in 4608 in 24-bit registers at T = 6, 8-bit weights: proven to fit, written, read, run in torch."""
-    ann, x = map_networks(name, width=width, samples=4)
-    snn = ann2snn.Converter(SpikePackRecipe([x], time_steps=6)).convert(ann)
+    ann, x = map_networks(name, width=width, samples=2)
+    snn = ann2snn.Converter(SpikePackRecipe([x], time_steps=6, calibrator="max")).convert(ann)
     network = export(snn, tmp_path / "net.spk", x, golden=1)
     assert all(bound.fits and bound.state_bits == 24 for bound in accumulator_bounds(network))
     loaded = exchange.load(tmp_path / "net.spk")
