@@ -40,13 +40,17 @@ BENCHMARKS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     names = ", ".join(f"{name} ({what})" for name, what in BENCHMARKS.items())
-    parser.add_argument("name", choices=sorted(BENCHMARKS), help=names)
+    parser.add_argument("name", choices=[*sorted(BENCHMARKS), "all"], help=f"{names}; or all of them")
     parser.add_argument(
         "--fast", action="store_true", help="smaller sizes and fewer repeats: a smoke test, no measurement"
     )
     parser.add_argument(
         "--figure", metavar="FILE", type=Path, help="also draw the result as SVG, where the benchmark can"
     )
+    parser.add_argument(
+        "--out", metavar="FOLDER", type=Path, help="with all: where JSON, CSV, figures and report.html go"
+    )
+    parser.add_argument("--only", metavar="NAME", nargs="+", help="with all: these alone")
 
 
 def _folder() -> Path:
@@ -62,6 +66,11 @@ def _folder() -> Path:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Run one benchmark and print what it measured."""
     folder = _folder()
+    if args.name == "all":
+        from .bench_all import run_all
+
+        drawn = {name for name in BENCHMARKS if "\ndef figure(" in (folder / f"{name}.py").read_text("utf-8")}
+        return run_all(args, BENCHMARKS, drawn)
     sys.path.insert(0, str(folder.parent))
     spec = importlib.util.spec_from_file_location(f"benchmarks.{args.name}", folder / f"{args.name}.py")
     assert spec is not None

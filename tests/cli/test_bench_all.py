@@ -1,0 +1,83 @@
+"""``spikepack bench all``: one process each, one page, and what failed is neither hidden nor the end."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spikejelly_pack import cli
+from spikejelly_pack.cli import bench, bench_all
+
+
+def test_two_benchmarks_and_their_page(
+    tmp_path: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["bench", "all", "--fast", "--only", "neuron", "information", "--out", str(tmp_path)]
+    with contextlib.chdir(repository):
+        assert cli.main([*arguments, "--json", str(tmp_path / "summary.json")]) == 0
+    assert f"written: {tmp_path / 'report.html'}" in capsys.readouterr().out
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert {n: e["state"] for n, e in summary["benchmarks"].items()} == {
+        "information": "measured",
+        "neuron": "measured",
+    }
+    assert summary["machine"]["versions"]["torch"]
+    assert summary["machine"]["cores"] >= 1
+    for name in ("neuron", "information"):
+        result = json.loads((tmp_path / f"{name}.json").read_text())
+        with (tmp_path / f"{name}.csv").open(newline="") as file:
+            table = {row["what"]: row["value"] for row in csv.DictReader(file)}
+        leaves = dict(bench_all.rows(result))
+        assert set(table) == set(leaves)
+        assert all(table[path] == ("" if value is None else str(value)) for path, value in leaves.items())
+    page = (tmp_path / "report.html").read_text()
+    assert "Smoke test, no measurement." in page
+    assert "<img src='information.svg'" in page
+    assert "<svg" in (tmp_path / "information.svg").read_text()
+
+
+def test_what_fails_is_reported_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codes = {"kernels": 2, "neuron": 1, "network": -9, "integer": 0}
+
+    def run(command: list[str], **_: Any) -> Any:
+        name = command[command.index("bench") + 1]
+        assert command[0] == sys.executable
+        Path(command[command.index("--json") + 1]).write_text("{}")
+        said = "warning\nspikepack: it must equal the reference.\n" if codes[name] in (1, 2) else ""
+        return subprocess.CompletedProcess(command, codes[name], "table <1>", said)
+
+    monkeypatch.setattr(bench_all.subprocess, "run", run)
+    path = tmp_path / "r.json"
+    assert cli.main(["bench", "all", "--only", *codes, "--out", str(tmp_path), "--json", str(path)]) == 1
+    states = {n: (e["state"], e["reason"]) for n, e in json.loads(path.read_text())["benchmarks"].items()}
+    assert states == {
+        "kernels": ("not run", "it must equal the reference."),
+        "neuron": ("failed", "it must equal the reference."),
+        "network": ("failed", "exit code -9"),
+        "integer": ("measured", ""),
+    }
+    assert sorted(p.name for p in tmp_path.glob("*.csv")) == ["integer.csv"]
+    assert "table &lt;1&gt;" in (tmp_path / "report.html").read_text()
+    assert "network        failed: exit code -9" in capsys.readouterr().out
+
+
+def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "all"]) == 2
+    assert "bench all: --out must name a folder, got none" in capsys.readouterr().err
+    assert cli.main(["bench", "all", "--out", str(tmp_path), "--only", "speed"]) == 2
+    assert "got 'speed'; choose from these" in capsys.readouterr().err
+
+
+def test_every_benchmark_has_what_the_command_needs(repository: Path) -> None:
+    for name in bench.BENCHMARKS:
+        text = (repository / "benchmarks" / f"{name}.py").read_text("utf-8")
+        assert all(f"\n{needed}" in text for needed in ("FAST", "def run(", "def table(")), name
