@@ -72,14 +72,25 @@ def mixed(plan: BudgetPlan) -> BudgetPlan:
     return dataclasses.replace(plan, time_steps=dict(given))
 
 
+def active(plan: BudgetPlan) -> Classifier:
+    """A planned network with running statistics of its data, so that all nodes fire."""
+    net = planned(network(), plan)
+    train_epochs(net, images(64), torch.arange(64) % 4, epochs=8, batch=16, progress=False)
+    return net.eval()
+
+
 def test_nodes_of_different_time_steps_run_serial(mixed: BudgetPlan, tmp_path: Path) -> None:
-    net = planned(network(), mixed)
-    train_epochs(net, images(64), torch.arange(64) % 4, epochs=1, batch=16, progress=False)
-    net.double().eval()
+    net = active(mixed).double()
     x = images(9).double()
+    fired: list[int] = []
+    for module in net.modules():
+        if isinstance(module, SpikePackNode):
+            module.register_forward_hook(lambda _module, _args, out: fired.append(out.unique().numel()))
     integers = {p: q.integers(_original(net, p))[0] for p, q in quantized_layers(net).items()}
     with torch.no_grad():
         packed = net(x)
+        assert len(fired) == 5
+        assert min(fired) > 1  # every node has something to pass on
         serial = net.set_form("serial")(x)
         assert net.time_steps == max(mixed.time_steps.values())
         torch.testing.assert_close(serial, packed, rtol=0, atol=1e-12)
@@ -103,7 +114,7 @@ def _original(net: torch.nn.Module, path: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("joined", [False, True])
 def test_nodes_of_different_time_steps_export(mixed: BudgetPlan, tmp_path: Path, joined: bool) -> None:
-    net = planned(network(), mixed)
+    net = active(mixed)
     if joined:
         net.set_form("serial")
     save_network(net, tmp_path / "net.safetensors")
