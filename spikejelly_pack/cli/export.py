@@ -152,7 +152,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ..integer import export
     from ..neuron import SpikePackNode
     from ..spec.atomic import check_writable
-    from ..spec.bounds import accumulator_bounds
 
     check_writable(args.out)
     data = load_data(args.data)
@@ -166,23 +165,32 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         model, args.out, used, weight_bits=args.weight_bits, state_bits=args.state_bits,
         adaptive_rounding=args.adaptive_rounding, target=args.target,
     )  # fmt: skip
-    bounds = {bound.name: bound.bits for bound in accumulator_bounds(network)}
-    weights = sum(int(op.weights().size) for op in network.synapses)
-    print(
-        f"{args.out}: T = {network.time_steps}, {len(network.neurons)} populations, {weights} weights, "
-        f"widest membrane {max(bounds.values())} of {network.neurons[0].state_bits} bits, "
-        f"latency {network.depth} windows"
-    )
     return {
         "file": args.out,
-        "time_steps": network.time_steps,
-        "populations": [op.name for op in network.neurons],
-        "weights": weights,
-        "membrane_bits": bounds,
-        "latency_windows": network.depth,
+        **_described(network, args.out),
         "converted": converted,
         **_on_target(network, args.target, used),
         **({} if plan is None else {"plan": args.plan, "weight_bits": plan.weight_bits}),
+    }
+
+
+def _described(network: Network, path: str) -> dict[str, Any]:
+    """Size, widths and latency of what was written."""
+    from ..spec.bounds import accumulator_widths
+
+    widths = accumulator_widths(network)
+    weights = sum(int(op.weights().size) for op in network.synapses)
+    print(
+        f"{path}: T = {network.time_steps}, {len(network.neurons)} populations, {weights} weights, "
+        f"widest membrane {max(widths.values())} of {network.readouts[0].state_bits} bits, "
+        f"latency {network.depth} windows"
+    )
+    return {
+        "time_steps": network.time_steps,
+        "populations": [op.name for op in network.neurons],
+        "weights": weights,
+        "membrane_bits": widths,
+        "latency_windows": network.depth,
     }
 
 

@@ -70,6 +70,28 @@ def test_values_codes_and_number_of_samples(lava: Interpreter, small_file: Path,
             assert np.array_equal(result["membranes/out"], expected[:3])
 
 
+def test_registers_of_a_target(
+    lava: Interpreter, small_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exact widths: equal to the reference; narrower ones: what did not fit is listed and the check fails."""
+    report = run(small_file, "--engine", "inline", "--target", "generic_fpga")
+    assert (report["model"], report["bit_exact"], report["ok"]) == ("fpga", True, True)
+    assert "overflows" not in report
+    path = tmp_path / "mine.json"
+    path.write_text('{"name": "mine", "weight_bits": 8, "state_bits": 9, "overflow": "wrap"}')
+    report = run(small_file, "--engine", "inline", "--target", path)
+    assert (report["bit_exact"], report["ok"], report["compared"]) == (False, False, [])
+    found = report["overflows"]
+    assert found["count"] == sum(found["by_layer"].values()) > 0
+    assert json.loads(json.dumps(report)) == report
+    first = found["first"][0]
+    assert not -256 <= first["value"] < 256
+    assert -256 <= first["held"] < 256
+    assert (first["value"] - first["held"]) % 512 == 0
+    assert f"{found['count']} overflows in " in capsys.readouterr().out
+    assert run(small_file, "--engine", "inline", "--model", "floating_pt")["bit_exact"] is True
+
+
 def test_a_difference_is_a_failure(
     lava: Interpreter, small_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,16 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--codes", action="store_true", help="the values of --input are integer codes already"
     )
     parser.add_argument("--samples", type=int, metavar="N", help="use the first N samples only")
-    parser.add_argument(
-        "--engine",
-        default="loihi",
-        help="loihi (Lava's own runtime), async (the same without its barrier) or inline (one process)",
-    )
-    parser.add_argument(
-        "--spikes",
-        default="serial",
-        help="serial (a digit per time step) or graded (a code per time step, as payload)",
-    )
+    _add_modes(parser)
     parser.add_argument(
         "--record",
         nargs="*",
@@ -48,6 +39,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         default=True,
         help="compare with the integer reference (default: yes)",
+    )
+
+
+def _add_modes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine",
+        default="loihi",
+        help="loihi (Lava's own runtime), async (the same without its barrier) or inline (one process)",
+    )
+    parser.add_argument(
+        "--spikes",
+        default="serial",
+        help="serial (a digit per time step) or graded (a code per time step, as payload)",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="TAG",
+        help="fixed_pt, floating_pt or fpga (the target's registers, every overflow reported); default: fpga "
+        "with --target, else fixed_pt",
+    )
+    parser.add_argument(
+        "--target",
+        metavar="DEVICE",
+        help="device whose limits hold: loihi2, generic_fpga or a target file (.json)",
     )
 
 

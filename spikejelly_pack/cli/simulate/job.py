@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from spikejelly_pack.spec.graph import Network
 from spikejelly_pack.spec.graph.base import Array
 
 __all__ = ["run", "sample_codes"]
+
+SHOWN = 20  # overflows listed in the report
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -37,6 +40,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         engine=args.engine,
         spikes=args.spikes,
         record="all" if args.record == ["all"] else args.record,
+        model=args.model or ("fpga" if args.target else "fixed_pt"),
+        target=args.target,
         python=args.python,
         timeout=args.timeout,
     )
@@ -46,6 +51,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "file": str(args.file),
         "engine": result.engine,
         "spikes": result.spikes,
+        "model": result.model,
         "samples": result.samples,
         **result.timing,
         "processes": result.processes,
@@ -54,9 +60,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     }
     if args.out:
         report["out"] = str(args.out)
-    if args.check:
-        report["compared"] = _compare(network, codes, result)
-        report["bit_exact"] = True
+    if result.overflows:
+        report["overflows"] = _overflows(result)
+    if args.check:  # registers that overflowed hold something else by design
+        report["compared"] = [] if result.overflows else _compare(network, codes, result)
+        report["bit_exact"] = report["ok"] = not result.overflows
     _print(report)
     return report
 
@@ -68,10 +76,27 @@ def _print(report: dict[str, Any]) -> None:
         f"{report['processes']} Processes, {report['steps']} time steps: "
         f"{1e3 * report['seconds_per_sample']:.1f} ms per sample"
     )
-    if "compared" in report:
+    if "overflows" in report:
+        first = report["overflows"]["first"][0]
+        print(
+            f"{report['overflows']['count']} overflows in {', '.join(report['overflows']['by_layer'])}; "
+            "the first: "
+            f"{first['layer']}, neuron {first['neuron']}, sample {first['sample']}, time step "
+            f"{first['time_step']}: {first['value']} is held as {first['held']}"
+        )
+    if report.get("compared"):
         print(f"equal to the integer reference in every value: {', '.join(report['compared'])}")
     if "out" in report:
         print(f"written: {report['out']}")
+
+
+def _overflows(result: lava_bridge.Simulation) -> dict[str, Any]:
+    """How many values did not fit, by layer, and the first of them."""
+    return {
+        "count": len(result.overflows),
+        "by_layer": result.overflows.count_by_layer(),
+        "first": [asdict(item) for item in result.overflows[:SHOWN]],
+    }
 
 
 def sample_codes(network: Network, args: argparse.Namespace) -> dict[str, Array]:
