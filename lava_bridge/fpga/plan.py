@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from spikejelly_pack.spec.bounds import accumulator_widths, check_bounds
+from spikejelly_pack.spec.errors import ParameterError
 from spikejelly_pack.spec.graph import Input, Network, Neuron, Readout, Signal
 from spikejelly_pack.spec.graph.base import Array
 from spikejelly_pack.spec.windows import refuse_windows
@@ -85,8 +86,6 @@ class _Names:
 
 
 def _check_names(network: Network, options: Options) -> None:
-    from spikejelly_pack.spec.errors import ParameterError
-
     known = [op.name for op in network.ops.values() if isinstance(op, (Input, Neuron, Readout))]
     for name in options.per:
         if name not in known:

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,15 @@ def test_an_operation_without_hardware_is_refused() -> None:
     ]
     with pytest.raises(SpikePackError, match="upsample2d 'up': has no hardware for currents"):
         plan(g.Network(ops, 4))
+
+
+def test_memory_between_windows_is_refused(dense_net: Any) -> None:
+    ops = list(dense_net.ops.values())
+    leaky = [replace(op, leak_shift=2) if isinstance(op, g.Neuron) else op for op in ops]
+    with pytest.raises(SpikePackError, match=r"neuron 'n1' must have no leak here, got leak_shift = 2; "):
+        plan(g.Network(leaky, 5))
+    with pytest.raises(SpikePackError, match="a sample must be one window here, got windows = 3; "):
+        plan(g.Network(ops, 5, windows=3))
 
 
 def test_the_folder_checks_itself(residual_net: Any, tmp_path: Path) -> None:
