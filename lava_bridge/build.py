@@ -59,7 +59,7 @@ class Assembly:
 
     Attributes:
         network: The network, its branches balanced.
-        codes: Input codes ``[N, *]`` by name.
+        codes: Input codes by name, the stream ``[N * W, *]`` of all windows.
         folder: Where recorders keep their files.
         record: Names of the inputs and neurons to record.
         graded: Codes travel as graded spikes, one time step per window.
@@ -89,8 +89,8 @@ class Assembly:
         return 1 if self.graded else self.network.time_steps
 
     @property
-    def samples(self) -> int:
-        """Samples of the run."""
+    def length(self) -> int:
+        """Windows of all samples."""
         return len(next(iter(self.codes.values())))
 
     def add(self, process: Any) -> Any:
@@ -144,11 +144,12 @@ class Assembly:
         tables = {}
         for name, log in self.logs.items():
             arrival = self.network.latency[name] - isinstance(self.network.ops[name], Neuron)
-            tables[name] = log.read(arrival, self.samples)
+            tables[name] = log.read(arrival, self.length)
+            tables[name][:, 0] //= self.network.windows
         return Overflows(tables)
 
     def _recording(self, name: str, latency: int, extra_steps: int) -> Recording:
-        rows = latency + self.samples
+        rows = latency + self.length
         self.steps = max(self.steps, rows * self.window + extra_steps)
         path = self.folder / f"record-{len(self.codes_of)}-{len(self.membranes_of)}.rows"
         return Recording(Recorder(path, rows, lava_shape(self.network.shapes[name])), latency)
@@ -157,7 +158,8 @@ class Assembly:
     def progress(self) -> tuple[int, int]:
         """Samples that every recorder has, and samples of the run."""
         recordings = (*self.codes_of.values(), *self.membranes_of.values())
-        return max(min(item.samples_done for item in recordings), 0), self.samples
+        done = max(min(item.windows_done for item in recordings), 0)
+        return done // self.network.windows, self.length // self.network.windows
 
 
 def connect(assembly: Assembly, value: Value, port: Any) -> None:
@@ -189,7 +191,7 @@ def assemble(
 
     Args:
         network: Integer network; delays are inserted where its branches meet in different windows.
-        codes: Input codes ``[N, *]`` by name.
+        codes: Input codes by name, the stream ``[N * W, *]`` of all windows, sample after sample.
         record: Inputs and neurons whose codes (and membranes) are recorded; readouts always are.
         folder: Existing folder for the recorders' files.
         processes: List to keep the Processes in, the caller's even when a rule raises.

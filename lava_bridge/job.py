@@ -28,7 +28,7 @@ Report = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """Recorded codes and membranes ``[N, *]`` by name, overflows, and how the run went."""
+    """Recorded codes and membranes by name (streams ``[N * W, *]``), overflows, and how the run went."""
 
     codes: dict[str, Array]
     membranes: dict[str, Array]
@@ -54,7 +54,7 @@ def run_job(
 
     Args:
         network: Integer network.
-        codes: Input codes ``[N, *]`` by name, checked.
+        codes: Input codes by name, checked, the stream ``[N * W, *]`` of all windows.
         record: Inputs and neurons to record besides the readouts, codes and membranes.
         engine: Name of the engine.
         spikes: ``"serial"`` or ``"graded"``.

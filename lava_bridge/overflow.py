@@ -65,11 +65,11 @@ class OverflowLog:
         with self.path.open("ab", buffering=0) as file:
             file.write(rows.tobytes())
 
-    def read(self, latency: int, samples: int) -> Table:
-        """Rows (sample, time step, register, neuron, value, held) of the samples of the run."""
+    def read(self, latency: int, length: int) -> Table:
+        """Rows (window, time step, register, neuron, value, held) of the windows of the samples."""
         rows = np.frombuffer(self.path.read_bytes(), np.int64).reshape(-1, _COLUMNS).copy()
         rows[:, 0] -= latency
-        return rows[(rows[:, 0] >= 0) & (rows[:, 0] < samples)]
+        return rows[(rows[:, 0] >= 0) & (rows[:, 0] < length)]
 
 
 class Overflows(Sequence[Overflow]):

@@ -49,16 +49,16 @@ class Recorder:
 
 @dataclass(frozen=True)
 class Recording:
-    """A recorder and the windows before sample 0, which hold what the empty pipeline made."""
+    """A recorder and the windows before the first sample's, which hold what the empty pipeline made."""
 
     recorder: Recorder
     latency: int
 
     @property
-    def samples_done(self) -> int:
-        """Samples recorded so far; negative while the pipeline fills."""
+    def windows_done(self) -> int:
+        """Windows recorded so far; negative while the pipeline fills."""
         return self.recorder.done - self.latency
 
     def values(self) -> npt.NDArray[np.int64]:
-        """``[N, *]`` in the caller's order of axes."""
+        """The stream ``[N * W, *]`` in the caller's order of axes."""
         return self.recorder.read(self.latency)

@@ -17,6 +17,8 @@ __all__ = ["Simulation"]
 class Simulation:
     """Everything one run of a network in Lava produced.
 
+    Arrays are ``[N, *]``, or ``[W, N, *]`` where a sample of the network has W windows.
+
     Attributes:
         membranes: Membranes ``[N, *]`` (int64) at the end of the window, bias included, of every readout and
             every recorded neuron (what it fires from), by name.
@@ -53,7 +55,7 @@ class Simulation:
     lava: str
 
     def spike_train(self, name: str) -> Array:
-        """Digits ``[T, N, *]`` (int8) of a recorded input or neuron, most significant first.
+        """Digits ``[T, N, *]`` or ``[T, W, N, *]`` (int8) of a recorded input or neuron, in order of time.
 
         Raises:
             ParameterError: ``name`` was not recorded.

@@ -14,6 +14,7 @@ from spikejelly_pack.spec.graph import (
     Add,
     AvgPool2d,
     Conv2d,
+    ConvTranspose2d,
     Delay,
     Dense,
     Flatten,
@@ -27,7 +28,8 @@ from spikejelly_pack.spec.graph import Concat as ConcatOp
 from spikejelly_pack.spec.graph.base import Array
 
 from .build import Assembly, Value, connect, lava_shape, rule
-from .processes.maps import MaxPool, Upsample
+from .carry import Carry
+from .processes.maps import MaxPool, Spread, Upsample
 from .processes.neuron import Readout as ReadoutProcess
 from .processes.neuron import SpikePack
 from .processes.wiring import Concat, Relay
@@ -49,12 +51,20 @@ def _neuron(assembly: Assembly, op: Neuron, parts: list[Value]) -> Value:
             half=op.half,
             **assembly.registers(op),
             payload_bits=assembly.payload_bits(op.name),
+            carry=_carry(assembly, op),
             recorder=assembly.record_membranes(op.name) if op.name in assembly.record else None,
             name=op.name,
         )
     )
     connect(assembly, parts[0], process.a_in)
     return [process.s_out]
+
+
+def _carry(assembly: Assembly, op: Neuron) -> Carry | None:
+    if op.leak_shift is None or assembly.network.windows == 1:
+        return None
+    first = assembly.network.latency[op.name] - 1
+    return Carry(op.leak_shift, op.carry == "membrane", assembly.network.windows, first)
 
 
 @rule("readout")
@@ -155,6 +165,33 @@ def _conv2d(assembly: Assembly, op: Conv2d, parts: list[Value]) -> Value:
         lava_shape(assembly.network.shapes[op.inputs[0]]),
         stride=op.stride[::-1],
         padding=op.padding[::-1],
+        dilation=op.dilation[::-1],
+        groups=op.groups,
+    )
+
+
+@rule("conv_transpose2d")
+def _conv_transpose2d(assembly: Assembly, op: ConvTranspose2d, parts: list[Value]) -> Value:
+    """Values spread over a canvas, and a convolution of it with the mirrored kernel."""
+    shape, shape_out = assembly.network.shapes[op.inputs[0]], assembly.network.shapes[op.name]
+    reach = [d * (k - 1) for d, k in zip(op.dilation, op.weight.shape[2:], strict=True)]
+    canvas = (shape[0], shape_out[1] + reach[0], shape_out[2] + reach[1])
+    spread = assembly.add(
+        Spread(
+            shape=lava_shape(shape),
+            canvas=lava_shape(canvas),
+            stride=op.stride[::-1],
+            first=(reach[1] - op.padding[1], reach[0] - op.padding[0]),
+            name=f"{op.name}/spread",
+        )
+    )
+    connect(assembly, parts[0], spread.m_in)
+    return _convolutions(
+        assembly,
+        op,
+        [spread.m_out],
+        op.weight[:, :, ::-1, ::-1],
+        lava_shape(canvas),
         dilation=op.dilation[::-1],
         groups=op.groups,
     )

@@ -22,6 +22,7 @@ from spikejelly_pack.spec.execute import as_inputs, encode, outputs
 from spikejelly_pack.spec.graph import Network, Readout
 from spikejelly_pack.spec.graph.base import Array
 from spikejelly_pack.spec.targets import Target
+from spikejelly_pack.spec.windows import by_window, in_order
 
 from .engines import check_engine
 from .models import Model, choose_model
@@ -39,7 +40,7 @@ FACTS = ("seconds", "steps", "processes", "lava")
 
 @dataclass(frozen=True)
 class _Request:
-    """A checked call of :func:`simulate`: input codes by name and what to do with them."""
+    """A checked call of :func:`simulate`: streams of input codes by name and what to do with them."""
 
     network: Network
     codes: dict[str, Array]
@@ -76,7 +77,7 @@ def simulate(
     Args:
         network: An exchange file (``.spk``) or a network.
         x: Real values ``[N, *shape]``, which the network's encoder turns into codes (a dict by input name
-            where there are several inputs).
+            where there are several inputs); ``[W, N, *shape]`` where a sample of the network has W windows.
         codes: ``x`` holds integer codes already.
         engine: ``"loihi"`` (Lava's runtime, the authority), ``"async"`` (the same without its barrier after
             each time step) or ``"inline"`` (same models in one process, the fastest).
@@ -119,16 +120,18 @@ def simulate(
     chosen = choose_model(network, model, target, inputs, spikes)
     direct = python is None and has_lava()
     run = _run_here if direct else _run_in_worker
-    samples = len(next(iter(inputs.values())))
+    windows = network.windows
+    samples = len(next(iter(inputs.values()))) // windows
     with (
         tempfile.TemporaryDirectory(prefix="spikepack-", ignore_cleanup_errors=True) as folder,
         _progress(progress, samples) as report,
     ):
         request = _Request(network, inputs, names, engine, spikes, timeout, Path(folder), python, chosen)
-        found_codes, membranes, overflows, facts = run(request, report)
+        streams, membranes, overflows, facts = run(request, report)
+    membranes = {name: by_window(stream, windows) for name, stream in membranes.items()}
     return Simulation(
         membranes=membranes,
-        codes=found_codes,
+        codes={name: by_window(stream, windows) for name, stream in streams.items()},
         outputs=outputs(network, membranes),
         samples=samples,
         time_steps=network.time_steps,
@@ -154,9 +157,10 @@ def _input_codes(network: Network, x: Array | Mapping[str, Array], codes: bool) 
         if unknown := sorted(set(x) - set(by_name)):
             raise ShapeError(f"simulate: the network has inputs {sorted(by_name)}, got values for {unknown}.")
         given = as_inputs(network, {name: encode(by_name[name], value) for name, value in x.items()})
-    if len(next(iter(given.values()))) == 0:
+    streams = {name: in_order(array, network.windows) for name, array in given.items()}
+    if len(next(iter(streams.values()))) == 0:
         raise ShapeError("simulate: x must hold at least one sample, got none; pass more data.")
-    return {op.name: given[op.name].astype(code_dtype(op.time_steps, op.signed)) for op in network.inputs}
+    return {op.name: streams[op.name].astype(code_dtype(op.time_steps, op.signed)) for op in network.inputs}
 
 
 def _names_to_record(network: Network, record: str | Sequence[str]) -> list[str]:

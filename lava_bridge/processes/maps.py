@@ -7,7 +7,7 @@ from typing import Any
 from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 
-__all__ = ["MaxPool", "Upsample"]
+__all__ = ["MaxPool", "Spread", "Upsample"]
 
 
 class MaxPool(AbstractProcess):
@@ -52,3 +52,28 @@ class Upsample(AbstractProcess):
         super().__init__(factor=factor, name=name)
         self.m_in = InPort(shape=shape)
         self.m_out = OutPort(shape=(shape[0] * factor[0], shape[1] * factor[1], shape[2]))
+
+
+class Spread(AbstractProcess):
+    """Sets the values of a map apart on a canvas of zeros; what falls beside the canvas is dropped.
+
+    Args:
+        shape: ``(W, H, C)`` of what it reads.
+        canvas: ``(W, H, C)`` of what it sends.
+        stride: Distance of neighbours, in columns and in rows.
+        first: Column and row of the first value; negative beside the canvas.
+        name: Name of the Process.
+    """
+
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, ...],
+        canvas: tuple[int, ...],
+        stride: tuple[int, ...],
+        first: tuple[int, int],
+        name: str,
+    ) -> None:
+        super().__init__(shape=shape, canvas=canvas, stride=stride, first=first, name=name)
+        self.m_in = InPort(shape=shape)
+        self.m_out = OutPort(shape=canvas)

@@ -12,10 +12,10 @@ from lava.magma.core.model.py.type import LavaPyType
 from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
-from lava_bridge.processes.maps import MaxPool, Upsample
+from lava_bridge.processes.maps import MaxPool, Spread, Upsample
 from spikejelly_pack.spec.wiring import DigitPool
 
-__all__ = ["PyMaxPool", "PyUpsample"]
+__all__ = ["PyMaxPool", "PySpread", "PyUpsample"]
 
 
 @implements(proc=MaxPool, protocol=LoihiProtocol)
@@ -54,3 +54,27 @@ class PyUpsample(PyLoihiProcessModel):
         """One time step."""
         columns, rows = self.proc_params["factor"]
         self.m_out.send(self.m_in.recv().repeat(columns, axis=0).repeat(rows, axis=1))
+
+
+@implements(proc=Spread, protocol=LoihiProtocol)
+@requires(CPU)
+class PySpread(PyLoihiProcessModel):
+    """Every value to its place."""
+
+    m_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32)
+    m_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32)
+
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self.taken, self.places = [], []
+        for axis, (stride, first) in enumerate(zip(proc_params["stride"], proc_params["first"], strict=True)):
+            places = first + stride * np.arange(proc_params["shape"][axis])
+            inside = (places >= 0) & (places < proc_params["canvas"][axis])
+            self.taken.append(np.flatnonzero(inside))
+            self.places.append(places[inside])
+
+    def run_spk(self) -> None:
+        """One time step."""
+        canvas = np.zeros(self.proc_params["canvas"], np.int32)
+        canvas[np.ix_(*self.places)] = self.m_in.recv()[np.ix_(*self.taken)]
+        self.m_out.send(canvas)

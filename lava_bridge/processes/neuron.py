@@ -13,6 +13,8 @@ from lava.magma.core.process.ports.ports import InPort, OutPort
 from lava.magma.core.process.process import AbstractProcess
 from lava.magma.core.process.variable import Var
 
+from lava_bridge.carry import Carry
+
 __all__ = ["Readout", "SpikePack"]
 
 
@@ -35,6 +37,7 @@ class SpikePack(AbstractProcess):
             the window, which is one step long; 0: digits.
         half: Add ``threshold // 2`` before firing.
         state_bits: Width of the membrane register, sign included.
+        carry: What is left for the next window; None: windows are independent.
         overflow: What registers of the hardware do with a value that does not fit, ``"wrap"`` or
             ``"saturate"``; only the model of tag ``fpga`` asks.
         log: Where that model reports such values (:class:`lava_bridge.overflow.OverflowLog`).
@@ -57,6 +60,7 @@ class SpikePack(AbstractProcess):
         half: bool,
         state_bits: int,
         payload_bits: int,
+        carry: Carry | None,
         recorder: Any,
         name: str,
         overflow: str = "wrap",
@@ -69,6 +73,7 @@ class SpikePack(AbstractProcess):
             half=half,
             state_bits=state_bits,
             payload_bits=payload_bits,
+            carry=carry,
             recorder=recorder,
             overflow=overflow,
             log=log,

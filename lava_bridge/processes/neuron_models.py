@@ -19,7 +19,14 @@ from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 
 from lava_bridge.payload import check_payload
 from lava_bridge.processes.neuron import Readout, SpikePack
-from spikejelly_pack.spec.equations import charge_step, fire_digit, integer_code
+from spikejelly_pack.spec.equations import (
+    charge_step,
+    clamp_symmetric,
+    fire_digit,
+    integer_code,
+    residual,
+    shifted_start,
+)
 from spikejelly_pack.spec.errors import BoundError
 from spikejelly_pack.spec.registers import held, register_range
 
@@ -98,9 +105,13 @@ class _Integrator(PyLoihiProcessModel):
         self.v = self.keep("charge", current if phase == 0 else charge_step(self.v, current, 2))
         return phase
 
+    def carried(self, membrane: Any) -> Any:
+        """What the window before adds: to a readout, nothing."""
+        return membrane
+
     def membrane(self) -> Any:
         """Membrane of the window that is full now; recorded, but the first time step completes none."""
-        membrane = self.keep("membrane", self.v + self.bias)
+        membrane = self.keep("membrane", self.carried(self.v + self.bias))
         recorder = self.proc_params["recorder"]
         if recorder is not None and self.time_step > 1:
             recorder.write((self.time_step - 2) // self.window, membrane)
@@ -121,6 +132,10 @@ class _SpikePackModel(_Integrator):
     threshold: np.ndarray = LavaPyType(np.ndarray, np.int64)
     bias: np.ndarray = LavaPyType(np.ndarray, np.int64)
 
+    def __init__(self, proc_params: Any) -> None:
+        super().__init__(proc_params)
+        self.origin: Any = None
+
     def run_spk(self) -> None:
         """One time step."""
         phase = self.charge()
@@ -133,6 +148,7 @@ class _SpikePackModel(_Integrator):
         time_steps, payload_bits = self.proc_params["time_steps"], self.proc_params["payload_bits"]
         if payload_bits:
             code = integer_code(self.u, self.threshold, (1 << time_steps) - 1, half=False)
+            self.u = residual(self.u, self.threshold, code)
             return check_payload(self.label, code, payload_bits)
         shift = self.window - 1 - (phase + 1) % self.window
         if shift >= time_steps:  # a shorter code: leading digits are zero
@@ -142,11 +158,27 @@ class _SpikePackModel(_Integrator):
 
     def load(self) -> None:
         """Move the membrane of a full window to the firing register."""
-        membrane = self.membrane()
+        self.origin = self.membrane()
         if self.proc_params["signed"]:
-            self.sign = np.sign(membrane)
-            membrane = membrane * self.sign
-        self.u = self.keep("fire", membrane + (self.threshold // 2 if self.proc_params["half"] else 0))
+            self.sign = np.sign(self.origin)
+        self.u = self.keep("fire", self.origin * self.sign + self.offset())
+
+    def offset(self) -> Any:
+        """What rounding adds before firing."""
+        return self.threshold // 2 if self.proc_params["half"] else 0
+
+    def carried(self, membrane: Any) -> Any:
+        """Add what the window before left: its last digit has gone, the firing register holds the rest."""
+        carry = self.proc_params["carry"]
+        if carry is None:
+            return membrane
+        place = (self.time_step - 2) // self.window - carry.first
+        if place <= 0 or place % carry.windows == 0:  # the first window of a sample
+            return membrane
+        left = self.origin if carry.membrane else (self.u - self.offset()) * self.sign
+        limit = self.threshold * ((1 << self.proc_params["time_steps"]) - 1)
+        carried = clamp_symmetric(left, limit).astype(np.int64)  # floats hold integers, but do not shift
+        return shifted_start(membrane, carried, carry.shift)
 
 
 class _ReadoutModel(_Integrator):

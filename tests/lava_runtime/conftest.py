@@ -43,7 +43,7 @@ def net_builder() -> Any:
     from lava_bridge import rules as _rules  # noqa: F401  (fills RULES)
     from lava_bridge.build import RULES
 
-    return type("Builder", (SPEC_ROOM.NetBuilder,), {"kinds": frozenset(RULES), "leaks": False})
+    return type("Builder", (SPEC_ROOM.NetBuilder,), {"kinds": frozenset(RULES)})
 
 
 def same(actual: dict[str, Any], expected: dict[str, Any], names: Any) -> None:
@@ -125,7 +125,7 @@ def watched(network: g.Network) -> g.Network:
         )
         for op in network.neurons
     ]
-    return g.Network([*network.ops.values(), *beside], network.time_steps)
+    return g.Network([*network.ops.values(), *beside], network.time_steps, windows=network.windows)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from spikejelly_pack.spec.execute import as_inputs, encode, run_packed
 from spikejelly_pack.spec.firing import packed_code
 from spikejelly_pack.spec.graph import Network
 from spikejelly_pack.spec.graph.base import Array
+from spikejelly_pack.spec.windows import in_order
 
 __all__ = ["run", "sample_codes"]
 
@@ -111,7 +112,8 @@ def sample_codes(network: Network, args: argparse.Namespace) -> dict[str, Array]
     else:
         values = _read(network, args.input)
         codes = values if args.codes else {op.name: encode(op, values[op.name]) for op in network.inputs}
-    return as_inputs(network, {name: array[: args.samples] for name, array in codes.items()})
+    first = (slice(None),) * (network.windows > 1)  # the axis of windows stands before that of samples
+    return as_inputs(network, {name: array[(*first, slice(args.samples))] for name, array in codes.items()})
 
 
 def _read(network: Network, path: str) -> dict[str, Array]:
@@ -147,7 +149,10 @@ def _compare(network: Network, codes: dict[str, Array], result: lava_bridge.Simu
         _compare_one(network, name, value, reference[name])
     for op in network.neurons:  # the closed form of the recorded membrane is the reference's code
         if op.name in result.membranes:
-            _compare_one(network, op.name, packed_code(op, result.membranes[op.name]), reference[op.name])
+            membranes, expected = (
+                in_order(values[op.name], network.windows) for values in (result.membranes, reference)
+            )
+            _compare_one(network, op.name, packed_code(op, membranes), expected)
     return sorted(values)
 
 
