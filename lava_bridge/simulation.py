@@ -117,7 +117,8 @@ def simulate(
         network = exchange.load(network)
     inputs = _input_codes(network, x, codes)
     names = _names_to_record(network, record)
-    chosen = choose_model(network, model, target, inputs, spikes)
+    given = {name: by_window(stream, network.windows) for name, stream in inputs.items()}
+    chosen = choose_model(network, model, target, given, spikes)
     direct = python is None and has_lava()
     run = _run_here if direct else _run_in_worker
     windows = network.windows

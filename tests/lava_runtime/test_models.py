@@ -147,7 +147,7 @@ def target(bits: int | None, overflow: str = "wrap") -> Target:
 @settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_narrow_registers_equal_plain_integers(net_builder: Any, data: Any) -> None:
-    builder = net_builder(data.draw)
+    builder = type("Builder", (net_builder,), {"leaks": False})(data.draw)
     network = builder.network()
     codes = builder.codes(network, 2)
     bits, overflow = data.draw(st.integers(4, 14)), data.draw(st.sampled_from(["wrap", "saturate"]))
