@@ -20,7 +20,6 @@ import numpy as np
 from spikejelly_pack.spec.errors import UnsupportedError
 from spikejelly_pack.spec.graph import Input, Network, Neuron, Op, Readout
 from spikejelly_pack.spec.graph.base import Array
-from spikejelly_pack.spec.windows import refuse_windows
 
 from .models import Model
 from .overflow import OverflowLog, Overflows
@@ -203,7 +202,6 @@ def assemble(
     """
     from . import rules as _rules  # noqa: F401  (fills RULES)
 
-    refuse_windows(network, "Lava")
     network = network.balanced()
     kept = [] if processes is None else processes
     assembly = Assembly(network, codes, folder, record, graded, model or Model(), kept)
