@@ -200,6 +200,7 @@ def test_one_bit_less_than_exact_overflows_on_the_worst_input(sign: int) -> None
     worst = np.array([[15, 0, 15]])
     assert width == 12
     assert rows(simulate(network, worst, target=target(width))) == []
+    assert rows(simulate(network, worst)) == []  # without a target: exact widths
     expected = ("out", 0, 0, 4, "charge", 1875 * sign, (1875 - 2048) * sign)
     assert rows(simulate(network, worst, target=target(width - 1))) == [expected]
 
