@@ -9,9 +9,16 @@ from typing import Any
 from .engines import ENGINES
 from .fingerprint import fingerprint
 from .simulation import has_lava
-from .worker.find import LAVA_VERSION, look
+from .worker.find import LAVA_VERSION, cache_folder, look
 
-__all__ = ["info"]
+__all__ = ["commands", "info"]
+
+
+def commands() -> list[str]:
+    """Commands that make an interpreter where it is looked for: in a clone, or anywhere from a wheel."""
+    folder = cache_folder()
+    install = f"uv pip install --python {folder / 'bin' / 'python'} WHEEL_OF_SPIKEJELLY_PACK"
+    return ["tox run -e lava --notest", f"uv venv --python 3.10 {folder} && {install}"]
 
 
 def info(python: str | os.PathLike[str] | None = None) -> dict[str, Any]:
@@ -22,8 +29,8 @@ def info(python: str | os.PathLike[str] | None = None) -> dict[str, Any]:
 
     Returns:
         ``available``; ``python`` (path or None), ``python_version``, ``lava`` (versions or None),
-        ``places`` (a list of ``origin``, ``path`` and ``reason``, None where it will do), ``engines`` and
-        the ``fingerprint`` of the code.
+        ``places`` (a list of ``origin``, ``path`` and ``reason``, None where it will do), ``commands`` (that
+        make an interpreter; empty where one was found), ``engines`` and the ``fingerprint`` of the code.
     """
     if python is None and has_lava():
         version = ".".join(map(str, sys.version_info[:3]))
@@ -42,6 +49,7 @@ def info(python: str | os.PathLike[str] | None = None) -> dict[str, Any]:
         "available": found["python"] is not None,
         **found,
         "places": places,
+        "commands": [] if found["python"] else commands(),
         "engines": sorted(ENGINES),
         "fingerprint": fingerprint(),
     }

@@ -22,6 +22,7 @@ __all__ = [
     "VARIABLE",
     "Candidate",
     "Interpreter",
+    "cache_folder",
     "candidates",
     "find",
     "look",
@@ -86,6 +87,12 @@ def _executable(path: str | os.PathLike[str]) -> Path:
     return given / "bin" / "python" if given.is_dir() else given
 
 
+def cache_folder() -> Path:
+    """The virtual environment of a user who has no clone."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "spikepack" / "lava-py310"
+
+
 def candidates(python: str | os.PathLike[str] | None = None) -> Iterator[tuple[str, Path]]:
     """Yield (origin, interpreter) in the order they are tried; an explicit choice is the only one."""
     if python is not None:
@@ -99,8 +106,7 @@ def candidates(python: str | os.PathLike[str] | None = None) -> Iterator[tuple[s
         for name in _FOLDERS:
             if (folder / name).is_dir():
                 yield "environment", _executable(folder / name)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    yield "cache", cache / "spikepack" / "lava-py310" / "bin" / "python"
+    yield "cache", cache_folder() / "bin" / "python"
     yield "this interpreter", Path(sys.executable)
     on_path = shutil.which("python3.10")
     yield "PATH", Path(on_path or "python3.10")

@@ -79,7 +79,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         print(f"Lava {lava['lava']} on Python {lava['python_version']}: {lava['python']}")
         print(f"  engines: {', '.join(lava['engines'])}")
     else:
-        print("Lava: no Python 3.10 with lava-nc found; `tox run -e lava --notest` makes one")
+        in_clone, anywhere = lava["commands"]
+        print("Lava: no Python 3.10 with lava-nc found; one of these makes it:")
+        print(f"  in a clone: {in_clone}")
+        print(f"  anywhere: {anywhere}")
     if args.providers:
         result["providers"] = _providers()
     if args.lava:

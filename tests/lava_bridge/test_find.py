@@ -162,6 +162,11 @@ def test_no_interpreter_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not information["available"]
     assert information["python"] is None
     assert [place["reason"] for place in information["places"]][-1] == "does not exist"
+    in_clone, anywhere = information["commands"]
+    assert in_clone == "tox run -e lava --notest"
+    assert anywhere.startswith(
+        f"uv venv --python 3.10 {cache.parents[1]} && uv pip install --python {cache} "
+    )
 
 
 def test_info_names_the_interpreter(lava: Interpreter) -> None:
@@ -171,6 +176,7 @@ def test_info_names_the_interpreter(lava: Interpreter) -> None:
     assert information["lava"] == "0.10.0"
     assert information["python_version"].startswith("3.10.")
     assert information["places"][-1]["reason"] is None
+    assert information["commands"] == []
     assert information["fingerprint"] == fingerprint()
     assert json.loads(json.dumps(information)) == information
 
