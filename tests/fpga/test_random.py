@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lava_bridge.fpga import Options, plan, simulator, tools
@@ -34,6 +34,9 @@ def check(
     data: Any, net_builder: Any, corner_codes: Any, assert_exact: Any, count: int, engine: str = "auto"
 ) -> None:
     network = side_by_side([without_memory(net_builder(data.draw).network()) for _ in range(count)])
+    currents = [name for name, signal in network.signals.items() if signal is g.Signal.CURRENTS]
+    # the one operation that hardware refuses, with a sentence of its own
+    assume(not any(isinstance(network.ops[name], g.Upsample2d) for name in currents))
     options = Options(
         lanes=data.draw(st.integers(1, 9)),
         fire=data.draw(st.sampled_from([1, 2, 4])),
