@@ -8,7 +8,7 @@ import numpy as np
 
 from lava_bridge.fpga.generate import rtl_sources
 from lava_bridge.fpga.memories import memory_files
-from lava_bridge.fpga.options import Options
+from lava_bridge.fpga.options import Options, PopulationOptions
 from lava_bridge.fpga.plan import plan
 from lava_bridge.fpga.streams import beats_of_codes
 from spikejelly_pack.spec import graph as g
@@ -60,13 +60,18 @@ def _network(size: Size) -> g.Network:
     )  # fmt: skip
 
 
+def _options(size: Size, digits: str = "csd") -> Options:
+    """A lane per neuron; codes arrive eight a beat however many fire."""
+    return Options(lanes=size.n_out, fire=size.fire, digits=digits, per={"x": PopulationOptions(fire=8)})
+
+
 def _values(parameters: dict[str, Any]) -> str:
     return ", ".join(f".{name}({value})" for name, value in parameters.items())
 
 
 def spikepack(size: Size, digits: str = "csd") -> Layer:
     """The layer with a lane per neuron."""
-    design = plan(_network(size), Options(lanes=size.n_out, fire=size.fire, digits=digits))
+    design = plan(_network(size), _options(size, digits))
     population, stream = design.populations["n"], design.streams["x"]
     (projection,) = population.projections
     project = {
@@ -100,7 +105,7 @@ def spikepack(size: Size, digits: str = "csd") -> Layer:
 
 def spikepack_stream(size: Size, codes: Array) -> Stream:
     """What the layer must answer to codes ``[samples, n_in]``."""
-    stream = plan(_network(size), Options(lanes=size.n_out, fire=size.fire)).streams["x"]
+    stream = plan(_network(size), _options(size)).streams["x"]
     words = beats_of_codes(stream, codes.astype(np.uint8)).astype(object)
     joined = (words * np.array([1 << (32 * k) for k in range(words.shape[-1])], dtype=object)).sum(-1)
     return Stream(joined.ravel(), code_words(codes, size), len(codes))
