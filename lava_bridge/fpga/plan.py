@@ -16,7 +16,7 @@ from spikejelly_pack.spec.windows import refuse_windows
 
 from .design import Design, Pool, Population, Stream
 from .options import Options
-from .pooling import pool_of
+from .pooling import check_map, pool_of
 from .projection import project
 from .resolve import POOLS, Links, grid_of, pool_names, resolve, sources_of
 
@@ -54,6 +54,7 @@ def plan(network: Network, options: Options | None = None, top: str = "spikepack
         elif isinstance(op, POOLS) and network.signals[op.name] is Signal.SPIKES:
             sources = sources_of(network, op.inputs[0])
             for name, source in zip(pool_names(op, len(sources)), sources, strict=True):
+                check_map(op, streams[source], network.shapes[op.inputs[0]])
                 ident = names(name, "_in")
                 pools[name] = pool_of(op, streams[source], network.shapes[op.name], name, ident, 2)
                 streams[name] = pools[name].stream

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from spikejelly_pack.spec.errors import UnsupportedError
 from spikejelly_pack.spec.graph import MaxPool2d, Op, Upsample2d
 from spikejelly_pack.spec.graph.base import Array
 
@@ -24,6 +25,19 @@ def _axis(op: Op, axis: int, size: int, out: int) -> tuple[Array, int]:
     geometry = op.kernel[axis], out, op.stride[axis], op.padding[axis], op.dilation[axis]
     table, (_, step) = tap_table(size, *geometry)
     return table[:, [0, 2]], step
+
+
+def check_map(op: Op, source: Stream, shape: tuple[int, ...]) -> None:
+    """Raise where the neurons that are pooled are no map ``(C, H, W)`` in hardware any more.
+
+    Raises:
+        UnsupportedError: Their synapses were stored as one dense matrix.
+    """
+    if source.grid[1:] != shape[1:]:
+        raise UnsupportedError(
+            f"{op.label}: must read neurons laid out as a map, but those of {source.name!r} are "
+            "stored as one dense matrix; use convolutions instead of a transposed one in front of it."
+        )
 
 
 def pool_of(op: Op, source: Stream, shape: tuple[int, ...], name: str, ident: str, buffer: int) -> Pool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from lava_bridge.fpga import Options, plan, simulator, tools
 from lava_bridge.fpga.simulators import SIMULATORS
 from spikejelly_pack.spec import graph as g
+from spikejelly_pack.spec.errors import UnsupportedError
 
 
 def side_by_side(networks: list[g.Network]) -> g.Network:
@@ -63,3 +65,31 @@ def test_many_random_networks(data: Any, net_builder: Any, corner_codes: Any, as
     if not all(tools.available(tool) for tool in SIMULATORS["icarus"].needs):
         pytest.skip("iverilog is not installed")
     check(data, net_builder, corner_codes, assert_exact, count=1, engine="icarus")
+
+
+@pytest.mark.fpga
+def test_a_transposed_convolution_is_a_dense_matrix(assert_exact: Any, corner_codes: Any) -> None:
+    """Exact in simulation; a pool behind it, which would need a map, is refused."""
+    rng = np.random.default_rng(0)
+
+    def ints(high: int, *shape: int) -> Any:
+        return rng.integers(-high, high + 1, size=shape).astype(np.int32)
+
+    constants = {"stride": 2, "padding": 1, "output_padding": 1, "groups": 2}
+    shared = [
+        g.Input(name="x", inputs=(), threshold=np.ones(1, np.float32), shape=(2, 3, 3)),
+        g.ConvTranspose2d(name="t", inputs=("x",), weight_bits=8, weight=ints(99, 4, 1, 3, 3), **constants),
+        g.Neuron(name="n", inputs=("t",), threshold=np.full(4, 90, np.int32), bias=ints(50, 4)),
+    ]
+    tail = [
+        g.Dense(name="d", inputs=("f",), weight_bits=8, weight=ints(9, 2, 144)),
+        g.Readout(name="o", inputs=("d",), scale=np.ones(2), bias=np.zeros(2, np.int32)),
+    ]
+    network = g.Network([*shared, g.Flatten(name="f", inputs=("n",)), *tail], 4)
+    codes = corner_codes(network, 6)
+    with simulator(plan(network, Options())) as bench:
+        assert_exact(bench.run(codes), network, codes)
+    pool = g.MaxPool2d(name="p", inputs=("n",), kernel=(1, 1), stride=(1, 1))
+    pooled = g.Network([*shared, pool, g.Flatten(name="f", inputs=("p",)), *tail], 4)
+    with pytest.raises(UnsupportedError, match="max_pool2d 'p': must read neurons laid out as a map"):
+        plan(pooled, Options())

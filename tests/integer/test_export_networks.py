@@ -116,6 +116,19 @@ def test_leak_one_is_the_float_form(carry: str, signed: bool, rounding: str, tmp
     np.testing.assert_array_equal(codes["node"].astype(np.float64), np.rint(expected.numpy() * 7))
 
 
+def test_accelerated_networks_take_windows() -> None:
+    net = Remembering(0.5, "membrane", True, "floor").eval()
+    set_form(net, "packed")
+    x = torch.from_numpy(np.random.default_rng(2).integers(0, 8, (4, 3, 3)) * 1.0)
+    model = accelerate(net, x, windows=4, state_bits=32)
+    network = model.accelerated.network
+    expected = outputs(network, run_packed(network, encode(network.inputs[0], x.numpy())))["output"]
+    assert expected.shape == (4, 3, 2)
+    np.testing.assert_array_equal(model(x).numpy(), expected)
+    with pytest.raises(ShapeError, match=r"a run of 4 windows must have \[4, N, 3\], got \(3, 3, 3\); stack"):
+        model(x[:3])
+
+
 @pytest.mark.parametrize("shift", [1, 2, 5])
 def test_smaller_leaks_are_close(shift: int) -> None:
     """The shift rounds by less than one unit of the membrane, 1/theta of an LSB: a code moves by one."""

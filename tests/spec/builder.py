@@ -15,11 +15,12 @@ from spikejelly_pack.spec import graph as g
 class NetBuilder:
     """Draws operations one after the other; hypothesis draws the structure, a generator the numbers.
 
-    ``kinds`` are the operations it may draw, ``leaks`` whether neurons may carry from window to window: an
-    executor without a rule for one draws from fewer.
+    ``kinds`` are the operations it may draw, ``leaks`` says whether neurons may carry from window to window,
+    ``upsampled_currents`` whether currents may be upsampled: an executor without a rule draws from fewer.
     """
 
     leaks: ClassVar[bool] = True
+    upsampled_currents: ClassVar[bool] = True
     kinds: ClassVar[frozenset[str]] = frozenset(g.OPS)
 
     def __init__(self, draw: Callable[[Any], Any]) -> None:
@@ -144,7 +145,7 @@ class NetBuilder:
         """Of spikes, or of currents that a neuron then reads."""
         factor = tuple(self.some(1, 2 if n < 6 else 1) for n in shape[1:])
         wide = (shape[0], shape[1] * factor[0], shape[2] * factor[1])
-        if self.draw(st.booleans()):
+        if not self.upsampled_currents or self.draw(st.booleans()):
             self.spikes.append((self.add(g.Upsample2d, source, factor=factor), wide))
         else:
             current, _ = self.conv(source, shape, same=True)
