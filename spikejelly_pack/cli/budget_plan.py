@@ -43,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--energy-table", metavar="FILE", help="for --max-energy (default: horowitz_45nm)")
     parser.add_argument("--out", required=True, metavar="FILE", help="plan file to write, e.g. plan.json")
     parser.add_argument("--figure", metavar="FILE", help="draw the Pareto front here (SVG)")
+    _add_choices(parser)
+
+
+def _add_choices(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--steps",
         default="1,2,3,4,5,6,8",
