@@ -81,12 +81,13 @@ def stock_conv() -> Iterator[None]:
 
     from lava_bridge.engines import configuration
 
-    ours = dict(configuration.MODELS)
-    configuration.MODELS[Conv] = PyConvModelFixed
+    models = configuration.STOCK_MODELS["fixed_pt"]
+    ours = models[Conv]
+    models[Conv] = PyConvModelFixed
     try:
         yield
     finally:
-        configuration.MODELS.update(ours)
+        models[Conv] = ours
 
 
 def run_once(network: g.Network, codes: Any, stock: bool = False, **options: Any) -> lava_bridge.Simulation:
