@@ -20,8 +20,8 @@ _HOMES = {"Simulation": "result", "info": "environment", "simulate": "simulation
 
 
 def __getattr__(name: str) -> Any:
-    if name == "fpga":
-        return import_module(f"{__name__}.fpga")
+    if name in {"fpga", "targets"}:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         required=True,
         metavar="FILE",
-        help="inputs [N, *] as .npy (calibration and golden samples), or: digits (the embedded ones)",
+        help="inputs [N, *] as .npy (calibration and golden samples), or: digits (the embedded ones); with "
+        "--windows: [W, N, *]",
     )
     parser.add_argument("--out", required=True, metavar="FILE", help="exchange file to write, e.g. net.spk")
     parser.add_argument(
@@ -44,6 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="T",
         help="T for a model without SpikePack nodes, 1..16 (default: 4)",
     )
+    parser.add_argument(
+        "--windows", type=int, default=1, metavar="W",
+        help="windows of one sample, e.g. real time steps of event data; nodes with a leak carry from one to "
+        "the next (default: 1)",
+    )  # fmt: skip
     parser.add_argument(
         "--calibrator", default="mse", help="mse, max, percentile or e.g. 99.9%% (default: mse)"
     )
@@ -102,6 +108,25 @@ def load_data(path: str) -> Tensor:
     return tensor
 
 
+def _frames(data: Tensor, args: argparse.Namespace) -> Tensor:
+    """All windows of all samples as ``[N, *]``, which is what calibration sees.
+
+    Raises:
+        ParameterError: ``--windows`` is not positive.
+        ShapeError: The data have another number of windows.
+    """
+    if args.windows < 1:
+        raise ParameterError(f"--windows must be >= 1, got {args.windows}; leave it out for one window.")
+    if args.windows == 1:
+        return data
+    if data.ndim < 3 or len(data) != args.windows:
+        raise ShapeError(
+            f"{args.data}: must hold [{args.windows}, N, *] with --windows {args.windows}, got shape "
+            f"{tuple(data.shape)}; put the windows first."
+        )
+    return data.flatten(0, 1)
+
+
 def _load_weights(model: nn.Module, path: str) -> None:
     import safetensors
     import safetensors.torch
@@ -155,15 +180,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     check_writable(args.out)
     data = load_data(args.data)
+    frames = _frames(data, args)
     plan = read_option(args)
     model = _model(args, plan)
     converted = not any(isinstance(module, SpikePackNode) for module in model.modules())
     if converted:
-        model = _converted(model, args, data, plan)
-    used = data[: 512 if args.adaptive_rounding else 64]
+        model = _converted(model, args, frames, plan)
+    count = 512 if args.adaptive_rounding else 64
+    used = data[:count] if args.windows == 1 else data[:, :count]
     network = export(
         model, args.out, used, weight_bits=args.weight_bits, state_bits=args.state_bits,
-        adaptive_rounding=args.adaptive_rounding, target=args.target,
+        adaptive_rounding=args.adaptive_rounding, target=args.target, windows=args.windows,
     )  # fmt: skip
     return {
         "file": args.out,
@@ -179,14 +206,16 @@ def _described(network: Network, path: str) -> dict[str, Any]:
     from ..spec.bounds import accumulator_widths
 
     widths = accumulator_widths(network)
+    several = f"{network.windows} windows a sample, " if network.windows > 1 else ""
     weights = sum(int(op.weights().size) for op in network.synapses)
     print(
-        f"{path}: T = {network.time_steps}, {len(network.neurons)} populations, {weights} weights, "
+        f"{path}: T = {network.time_steps}, {several}{len(network.neurons)} populations, {weights} weights, "
         f"widest membrane {max(widths.values())} of {network.readouts[0].state_bits} bits, "
         f"latency {network.depth} windows"
     )
     return {
         "time_steps": network.time_steps,
+        "windows": network.windows,
         "populations": [op.name for op in network.neurons],
         "weights": weights,
         "membrane_bits": widths,

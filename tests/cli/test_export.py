@@ -32,11 +32,22 @@ def build():
         nn.Flatten(), nn.Linear(64, 3),
     )
 
+def frames():
+    torch.manual_seed(2)
+    return nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2))
+
 def gelu():
     return nn.Sequential(nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 2))
 
 def number():
     return 3
+
+def events():
+    from spikejelly_pack import SpikePackNode
+
+    torch.manual_seed(1)
+    encoder, node = SpikePackNode(4), SpikePackNode(4, leak=0.5, carry="membrane")
+    return nn.Sequential(encoder, nn.Linear(4, 6), node, nn.Linear(6, 2))
 """
 
 
@@ -47,6 +58,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     np.save(folder / "data.npy", rng.random((40, 1, 8, 8), np.float32))
     np.save(folder / "nan.npy", np.full((4, 1, 8, 8), np.nan, np.float32))
+    np.save(folder / "events.npy", rng.random((3, 9, 4), np.float32))
     np.save(folder / "flat.npy", rng.random((9, 4), np.float32))
     return folder
 
@@ -70,6 +82,23 @@ def test_export_then_simulate(spikepack: Run, files: Path) -> None:
     assert json.loads((files / "s.json").read_text())["samples"] == 4
     assert done.stdout.startswith("4 samples in Lava 0.10.0 (engine inline, ")
     assert "equal to the integer reference in every value: output" in done.stdout
+
+
+def test_several_windows_a_sample(spikepack: Run, files: Path) -> None:
+    done = _export(spikepack, files, "model.py:events", "events.npy", "--windows", "3")
+    assert done.returncode == 0, done.stderr
+    assert "3 windows a sample" in done.stdout
+    network = exchange.load(files / "net.spk")
+    assert network.windows == 3
+    assert [op.leak_shift for op in network.neurons] == [1]
+    golden = exchange.golden_samples(network, files / "net.spk")
+    assert all(array.shape[:2] == (3, 4) for array in golden.values())
+    converted = _export(spikepack, files, "model.py:frames", "events.npy", "--windows", "3")
+    assert converted.returncode == 0, converted.stderr
+    assert exchange.load(files / "net.spk").windows == 3
+    refused = _export(spikepack, files, "model.py:events", "events.npy", "--windows", "4")
+    assert refused.returncode == 2
+    assert "must hold [4, N, *] with --windows 4, got shape (3, 9, 4)" in refused.stderr
 
 
 def test_export_for_a_target(spikepack: Run, files: Path) -> None:
