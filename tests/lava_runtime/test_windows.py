@@ -46,8 +46,12 @@ def events(carry: str, signed: bool, windows: int = 3) -> g.Network:
     return g.Network(ops, 4, windows=windows)
 
 
-def run(network: g.Network, codes: Any, engine: str, spikes: str) -> lava_bridge.Simulation:
-    options: dict[str, Any] = {"engine": engine, "spikes": spikes, "progress": False, "timeout": 60}
+def run(
+    network: g.Network, codes: Any, engine: str, spikes: str, model: str = "fixed_pt"
+) -> lava_bridge.Simulation:
+    options: dict[str, Any] = {
+        "engine": engine, "spikes": spikes, "model": model, "progress": False, "timeout": 60
+    }  # fmt: skip
     return lava_bridge.simulate(network, codes, codes=True, record="all", **options)
 
 
@@ -66,6 +70,21 @@ def test_leak_and_its_reset(
     assert result.outputs["out"].shape == (3, 4, *network.shapes["out"])
     alone = run(network, {"x": codes["x"][:, 3:]}, "inline", spikes)
     assert np.array_equal(alone.codes["n2"][:, 0], result.codes["n2"][:, 3])
+
+
+@pytest.mark.parametrize("model", ["floating_pt", "fpga"])
+@pytest.mark.parametrize("carry", ["residual", "membrane"])
+@pytest.mark.parametrize("spikes", ["serial", "graded"])
+def test_leak_in_the_other_models(
+    model: str, carry: str, spikes: str, interpreter: Interpreter, assert_same: Any
+) -> None:
+    """Floating point shifts the carry as integers do; registers of exact widths hold it."""
+    network = events(carry, signed=carry == "residual")
+    codes = {"x": np.random.default_rng(5).integers(-15, 16, size=(3, 4, 2, 3, 3))}
+    result = run(network, codes, "inline", spikes, model=model)
+    expected = interpreter(network, codes)
+    assert_same({**result.membranes, **result.codes}, expected, expected)
+    assert list(result.overflows) == []
 
 
 @pytest.mark.parametrize("spikes", ["serial", "graded"])
