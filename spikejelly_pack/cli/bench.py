@@ -8,6 +8,7 @@ file of ``--json`` as ``store``: it writes as it goes and goes on where it was s
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib.util
 import sys
 from pathlib import Path
@@ -63,13 +64,27 @@ def _folder() -> Path:
     )
 
 
+def defined(module: Path) -> set[str]:
+    """Names that a module defines or imports at its top, read without running it."""
+    names: set[str] = set()
+    for statement in ast.parse(module.read_text("utf-8")).body:
+        if isinstance(statement, ast.FunctionDef):
+            names.add(statement.name)
+        elif isinstance(statement, ast.ImportFrom):
+            names.update(alias.asname or alias.name for alias in statement.names)
+        elif isinstance(statement, (ast.Assign, ast.AnnAssign)):
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            names.update(target.id for target in targets if isinstance(target, ast.Name))
+    return names
+
+
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Run one benchmark and print what it measured."""
     folder = _folder()
     if args.name == "all":
         from .bench_all import run_all
 
-        drawn = {name for name in BENCHMARKS if "\ndef figure(" in (folder / f"{name}.py").read_text("utf-8")}
+        drawn = {name for name in BENCHMARKS if "figure" in defined(folder / f"{name}.py")}
         return run_all(args, BENCHMARKS, drawn)
     sys.path.insert(0, str(folder.parent))
     spec = importlib.util.spec_from_file_location(f"benchmarks.{args.name}", folder / f"{args.name}.py")

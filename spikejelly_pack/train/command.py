@@ -6,6 +6,7 @@ import contextlib
 import errno
 import logging
 import re
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from .files import AtomicCheckpoints
 from .loop import materialize
 from .module import DirectTraining
 from .parsing import named, one_sentence
-from .processes import lost_process, watch_with
+from .processes import first_to_report, lost_process, watch_with
 from .saved import load_network, load_weights, read_checkpoint, save_network
 from .sources import SplitData
 from .thresholds import SAMPLES, fit_thresholds
@@ -162,6 +163,8 @@ def _fit(cli: TrainCLI, resume: str | None, last: Path) -> None:
         ):
             raise
         processes = getattr(trainer.strategy.launcher, "procs", [])
+        if not first_to_report():
+            threading.Event().wait()  # the observer ends this process
         found = lost_process(processes, patience=5.0) if processes else None
         who = f"process {found[0]} of the run ended with code {found[1]}" if found else "a process was lost"
         for process in processes:

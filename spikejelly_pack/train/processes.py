@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["lost_process", "watch_with"]
+__all__ = ["first_to_report", "lost_process", "watch_with"]
 
 _PERIOD = 0.2  # seconds
+_REPORTED = threading.Lock()  # taken by whoever notices a loss first: one sentence, not two
 
 
 def lost_process(processes: list[Any], patience: float = 0.0) -> tuple[int, int] | None:
@@ -32,6 +33,14 @@ def lost_process(processes: list[Any], patience: float = 0.0) -> tuple[int, int]
         time.sleep(_PERIOD)
 
 
+def first_to_report() -> bool:
+    """Whether nobody in this process has reported a lost process yet; the caller is to do so then.
+
+    The main thread notices a lost connection, the observer an exit code, sometimes in the same moment.
+    """
+    return _REPORTED.acquire(blocking=False)
+
+
 def watch_with(tell: Callable[[int, int], str]) -> None:
     """Let our observer watch the children that Lightning launches.
 
@@ -42,6 +51,9 @@ def watch_with(tell: Callable[[int, int], str]) -> None:
         tell: From rank and exit code to the sentence for stderr.
     """
     from lightning.pytorch.strategies.launchers import subprocess_script
+
+    if _REPORTED.locked():
+        _REPORTED.release()  # of an earlier run in this process
 
     def launch(processes: list[Any]) -> None:
         threading.Thread(target=_observe, args=(processes, tell), daemon=True).start()
@@ -62,6 +74,8 @@ def _observe(processes: list[Any], tell: Callable[[int, int], str]) -> None:
 
 def end_all(processes: list[Any], sentence: str) -> None:
     """End every process of the run; checkpoints are written whole or not at all, so none is half written."""
+    if not first_to_report():
+        return  # the main thread does
     print(f"\n{sentence}", file=sys.stderr, flush=True)
     for process in processes:
         if process.poll() is None:

@@ -122,6 +122,21 @@ def test_a_killed_process_ends_the_run(tiny: Path, tmp_path: Path, victim: str) 
     assert read_checkpoint(last)["epoch"] >= 0
 
 
+def test_one_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Observer and main thread may notice a loss together: the second is silent until the next run."""
+    from lightning.pytorch.strategies.launchers import subprocess_script
+
+    from spikejelly_pack.train import processes
+
+    monkeypatch.setattr(subprocess_script, "_launch_process_observer", None)
+    processes.watch_with("{} {}".format)
+    assert processes.first_to_report()
+    assert not processes.first_to_report()
+    processes.end_all([], "spikepack: a second sentence")  # returns: it does not end this process
+    processes.watch_with("{} {}".format)
+    assert processes.first_to_report()
+
+
 def test_lost_process() -> None:
     with_code = [subprocess.Popen([sys.executable, "-c", f"raise SystemExit({code})"]) for code in (0, 3)]
     for process in with_code:
