@@ -101,7 +101,7 @@ def _stimuli(
         for density in densities
     }
     if digits:
-        from .fpga_digits import digits_codes  # late: it needs torch
+        from .fpga_codes import digits_codes  # late: it needs torch
 
         progress("training the digits network")
         places = np.arange(size.bits - 1, -1, -1)[:, None]

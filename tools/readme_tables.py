@@ -96,6 +96,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "training": _benchmark("training"),
     "information": _benchmark("information"),
     "fpga": _benchmark("fpga"),
+    "fpga_digits": _benchmark("fpga_digits"),
     "fpga_estimate": _benchmark("fpga_estimate"),
     "simulate": _benchmark("simulate"),
     "budget": lambda results: _benchmark("budget")(results).split("\n\n")[0],  # without the direction

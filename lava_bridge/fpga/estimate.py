@@ -40,14 +40,16 @@ def in_blocks(width: int, depth: int, style: str, family: Family, *, rom: bool) 
     """Whether synthesis puts a memory into block memories: what is asked for, else what costs less there.
 
     The costs are those of yosys: a block counts as ``block_cost``, a constant bit as a sixteenth, a written
-    memory as 4 for 16 words of 4 bits where LUTs can be written, else as 1 a bit.
+    memory as 4 for 16 words of 4 bits where LUTs can be written, and half a bit for every bit that is
+    selected among, or enabled in, further such 16 words; else as 1 a bit.
     """
     if style != "auto":
         return style == "block"
     if rom:
         otherwise = width * depth / 16
     elif family.lut_memory:
-        otherwise = 4.0 * -(-width // 4) * -(-depth // 16)
+        rows = -(-depth // 16)
+        otherwise = 4.0 * rows * -(-width // 4) + 0.5 * (rows - 1) * (width + 1)
     else:
         otherwise = float(width * depth)
     return block_memories(width, depth, family) * family.block_cost < otherwise

@@ -24,6 +24,7 @@ BENCHMARKS = {
     "budget": "one Bit Budget split in every way, trained on digits and on event clips",
     "coverage": "every torchvision model through convert: coverage and output error",
     "fpga": "a dense SpikePack layer on a device beside LIF and integer MAC layers",
+    "fpga_digits": "the demo's network on a device, end to end, all test images",
     "fpga_estimate": "the resource estimate against synthesized designs",
     "information": "bits a neuron transmits, alone and in a trained network's layers",
     "kernels": "the CUDA kernels: bandwidth, and time beside SpikingJelly's LIF; needs a GPU",

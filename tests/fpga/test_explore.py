@@ -14,7 +14,7 @@ from lava_bridge.fpga import Options, plan
 from lava_bridge.fpga.activity import assumed, busy, slowest
 from lava_bridge.fpga.cycles import loads
 from lava_bridge.fpga.devices import DEVICES, FAMILIES, RESOURCES, device
-from lava_bridge.fpga.estimate import block_memories, estimate, features
+from lava_bridge.fpga.estimate import block_memories, estimate, features, in_blocks
 from lava_bridge.fpga.explore import FILL, FITS, check_fits, explore, over, smallest_device
 from spikejelly_pack.spec import graph as g
 from spikejelly_pack.spec.errors import ParameterError, UnsupportedError
@@ -76,6 +76,16 @@ def test_busy_counts_operations_and_beats(dense_net: g.Network) -> None:
 )
 def test_block_memories(width: int, depth: int, blocks: int) -> None:
     assert block_memories(width, depth, FAMILIES["ecp5"]) == blocks
+
+
+@pytest.mark.parametrize(
+    ("width", "depth", "block"),
+    [(30, 48, False), (32, 48, True), (24, 64, True), (36, 32, False), (16, 80, False), (18, 80, True),
+     (16, 96, True), (12, 96, False)],
+)  # fmt: skip
+def test_memories_in_blocks_as_yosys_puts_them(width: int, depth: int, block: bool) -> None:
+    """Written memories of one block at most; where ``synth_ecp5`` of Yosys 0.70 put ``sp_membrane_bank``."""
+    assert in_blocks(width, depth, "auto", FAMILIES["ecp5"], rom=False) is block
 
 
 def test_estimate_grows_with_lanes() -> None:

@@ -105,7 +105,7 @@ int main(int argc, char **argv) {
 #define X(I, VALID, READY, DATA, LAST, WORDS, BEATS) put(top.READY, 0u);
   OUTPUTS(X)
 #undef X
-  for (int i = 0; i < 8; i++) model.edge();
+  for (int i = 0; i < 8; i++) { model.settle(); model.edge(); }
   put(top.TOP_RESETN, 1u);
 
   std::vector<uint32_t> beat;

@@ -12,6 +12,10 @@ from .bench import Bench, Engine, member_header
 
 __all__ = ["ENGINE"]
 
+# Splitting wires by what drives them breaks loops that are none bit by bit (``x ^ 3 x`` in sp_digits):
+# without a loop a step is one evaluation, with one it is repeated until nothing changes.
+SIMPLIFY = ("proc", "flatten", "opt -full", "splitnets -driver", "opt -full", "clean -purge")
+
 
 def _runtime(yosys: tools.Tool) -> Path:
     """Folder of CXXRTL's own headers, which come with Yosys."""
@@ -38,7 +42,7 @@ def _compile(bench: Bench) -> list[str]:
     define = f"-D{PROBES} " if bench.probes else ""
     script = "; ".join([
         f"read_verilog -defer -sv {define}{' '.join(bench.sources)}",
-        f"hierarchy -check -top {bench.top}", "write_cxxrtl -O6 -g0 model.cc",
+        f"hierarchy -check -top {bench.top}", *SIMPLIFY, "write_cxxrtl -O6 -g0 model.cc",
     ])  # fmt: skip
     tools.run(
         yosys, ["-q", "-p", script], bench.folder, stage="translate for simulation", progress=bench.progress
@@ -50,8 +54,8 @@ def _compile(bench: Bench) -> list[str]:
     (bench.folder / "ports.h").write_text(header, "utf-8")
     tools.run(
         tools.find("c++"),
-        ["-std=c++17", "-O1", "-w", "-DNDEBUG", "-I.", "-I", str(_runtime(yosys)), f"-DTOP_MODULE={module}",
-         "-o", "bench", "bench.cpp"],
+        ["-std=c++17", "-O1", "-finline-small-functions", "-w", "-DNDEBUG", "-I.", "-I", str(_runtime(yosys)),
+         f"-DTOP_MODULE={module}", "-o", "bench", "bench.cpp"],
         bench.folder, stage="compile for simulation", progress=bench.progress,
     )  # fmt: skip
     return [str(bench.folder / "bench")]
