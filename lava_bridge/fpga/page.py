@@ -125,7 +125,9 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
-        return _text(" x ".join(map(str, value)))
+        return _text((", " if any(isinstance(one, str) for one in value) else " x ").join(map(str, value)))
+    if isinstance(value, float):
+        return f"{value:,.1f}"
     return f"{value:,}" if isinstance(value, int) else _text(value)
 
 

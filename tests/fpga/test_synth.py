@@ -144,6 +144,7 @@ def test_simulated_and_synthesized(file: Path, tmp_path: Path) -> None:
     assert 0.7 < report["estimate"]["lut"] / report["synthesis"]["used"]["lut"] < 1.6
     assert "place" not in report
     assert (out / "build" / "netlist.json").is_file()
+    assert "<td>n1, out</td>" in (out / "report.html").read_text("utf-8")
 
 
 @pytest.mark.fpga
