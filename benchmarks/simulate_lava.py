@@ -24,13 +24,15 @@ from spikejelly_pack.spec.errors import RunError
 from spikejelly_pack.spec.execute import run_packed
 
 MLP = (64, 128, 64, 10)
-RUNS = {
-    "loihi, serial": {"engine": "loihi"},
-    "async, serial": {"engine": "async"},
-    "inline, serial": {"engine": "inline"},
-    "loihi, graded": {"engine": "loihi", "spikes": "graded"},
-    "async, graded": {"engine": "async", "spikes": "graded"},
-    "inline, graded": {"engine": "inline", "spikes": "graded"},
+BATCH = 32
+# With a batch of 1 on Lava's own Dense.
+RUNS: dict[str, dict[str, Any]] = {
+    f"{engine}, {spikes}": {"engine": engine, "spikes": spikes, "batch": 1}
+    for spikes in ("serial", "graded")
+    for engine in ("loihi", "async", "inline")
+}
+RUNS |= {
+    f"{engine}, serial, batch {BATCH}": {"engine": engine, "batch": BATCH} for engine in ("loihi", "inline")
 }
 
 
@@ -125,7 +127,10 @@ def main(sizes: dict[str, int]) -> dict[str, Any]:
     x = rng.integers(0, top + 1, size=(samples, MLP[0]))
     layer = conv(sizes["channels"], sizes["side"], steps, rng)
     images = rng.integers(0, top + 1, size=(sizes["images"], sizes["channels"], sizes["side"], sizes["side"]))
-    models = {"ours": {"engine": "inline"}, "stock": {"engine": "inline", "stock": True}}
+    models = {
+        "ours": {"engine": "inline", "batch": 1},
+        "stock": {"engine": "inline", "batch": 1, "stock": True},
+    }
     return {
         "mlp": measure(network, x, RUNS, rounds, "three-layer network"),
         "conv": measure(layer, images, models, rounds, "convolution"),

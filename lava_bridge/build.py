@@ -21,6 +21,7 @@ from spikejelly_pack.spec.errors import UnsupportedError
 from spikejelly_pack.spec.graph import Input, Network, Neuron, Op, Readout
 from spikejelly_pack.spec.graph.base import Array
 
+from .batching import Deal
 from .models import Model
 from .overflow import OverflowLog, Overflows
 from .processes.endpoints import Sink, Source
@@ -59,6 +60,7 @@ class Assembly:
     Attributes:
         network: The network, its branches balanced.
         codes: Input codes by name, the stream ``[N * W, *]`` of all windows.
+        deal: How samples are dealt out to pipelines side by side.
         folder: Where recorders keep their files.
         record: Names of the inputs and neurons to record.
         graded: Codes travel as graded spikes, one time step per window.
@@ -72,6 +74,7 @@ class Assembly:
 
     network: Network
     codes: Mapping[str, Array]
+    deal: Deal
     folder: Path
     record: Sequence[str] = ()
     graded: bool = False
@@ -87,19 +90,18 @@ class Assembly:
         """Time steps of a window."""
         return 1 if self.graded else self.network.time_steps
 
-    @property
-    def length(self) -> int:
-        """Windows of all samples."""
-        return len(next(iter(self.codes.values())))
-
     def add(self, process: Any) -> Any:
         """Keep a Process (Lava holds the connected ones by weak paths only)."""
         self.processes.append(process)
         return process
 
     def shape(self, op: Op) -> tuple[int, ...]:
-        """Shape of an operation's output in Lava's order."""
-        return lava_shape(self.network.shapes[op.name])
+        """Shape of an operation's messages: in Lava's order, after the batch axis if there is one."""
+        return self.message(self.network.shapes[op.name])
+
+    def message(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Shape of the messages that hold samples of this shape."""
+        return (*self.deal.lead, *lava_shape(shape))
 
     def signed(self, name: str) -> bool:
         """Whether the spikes of a value can be negative."""
@@ -143,22 +145,20 @@ class Assembly:
         tables = {}
         for name, log in self.logs.items():
             arrival = self.network.latency[name] - isinstance(self.network.ops[name], Neuron)
-            tables[name] = log.read(arrival, self.length)
-            tables[name][:, 0] //= self.network.windows
+            tables[name] = log.read(arrival, self.deal)
         return Overflows(tables)
 
     def _recording(self, name: str, latency: int, extra_steps: int) -> Recording:
-        rows = latency + self.length
+        rows = latency + self.deal.length
         self.steps = max(self.steps, rows * self.window + extra_steps)
         path = self.folder / f"record-{len(self.codes_of)}-{len(self.membranes_of)}.rows"
-        return Recording(Recorder(path, rows, lava_shape(self.network.shapes[name])), latency)
+        return Recording(Recorder(path, rows, self.shape(self.network.ops[name])), latency, self.deal)
 
     @property
     def progress(self) -> tuple[int, int]:
         """Samples that every recorder has, and samples of the run."""
         recordings = (*self.codes_of.values(), *self.membranes_of.values())
-        done = max(min(item.windows_done for item in recordings), 0)
-        return done // self.network.windows, self.length // self.network.windows
+        return self.deal.done(min(item.windows_done for item in recordings)), self.deal.samples
 
 
 def connect(assembly: Assembly, value: Value, port: Any) -> None:
@@ -185,6 +185,7 @@ def assemble(
     processes: list[Any] | None = None,
     graded: bool = False,
     model: Model | None = None,
+    batch: int = 1,
 ) -> Assembly:
     """Build and connect the Lava Processes of a network.
 
@@ -196,6 +197,7 @@ def assemble(
         processes: List to keep the Processes in, the caller's even when a rule raises.
         graded: Codes travel as graded spikes.
         model: The ProcessModels that will run; default: tag ``fixed_pt``.
+        batch: Samples side by side.
 
     Raises:
         UnsupportedError: An operation kind has no rule, or none for graded spikes of this length.
@@ -204,7 +206,9 @@ def assemble(
 
     network = network.balanced()
     kept = [] if processes is None else processes
-    assembly = Assembly(network, codes, folder, record, graded, model or Model(), kept)
+    samples = len(next(iter(codes.values()))) // network.windows
+    deal = Deal(batch, samples, network.windows)
+    assembly = Assembly(network, codes, deal, folder, record, graded, model or Model(), kept)
     values: dict[str, Value] = {}
     for op in network.ops.values():
         if op.kind not in RULES:
@@ -231,7 +235,7 @@ def _input(assembly: Assembly, op: Input, _parts: list[Value]) -> Value:
     codes = np.asarray(assembly.codes[op.name])
     reversed_axes = codes.transpose(0, *range(codes.ndim - 1, 0, -1))
     source = Source(
-        codes=reversed_axes,
+        codes=assembly.deal.out(reversed_axes),
         window=assembly.window,
         payload_bits=assembly.payload_bits(op.name),
         name=op.name,

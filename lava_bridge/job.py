@@ -49,6 +49,7 @@ def run_job(
     folder: Path,
     report: Report,
     model: Model | None = None,
+    batch: int = 1,
 ) -> Outcome:
     """Build the Processes of a network, execute them, collect what was recorded.
 
@@ -62,6 +63,7 @@ def run_job(
         folder: Existing folder for files of the run.
         report: Called with samples done and samples in all.
         model: The ProcessModels to run; default: tag ``fixed_pt``.
+        batch: Samples side by side.
 
     Raises:
         EnvironmentMissingError: Lava cannot be imported here.
@@ -73,7 +75,7 @@ def run_job(
     handlers = list(root.handlers)  # every Lava Process adds one to the root logger
     processes: list[Any] = []
     try:
-        assembly = assemble(network, codes, record, folder, processes, spikes == "graded", model)
+        assembly = assemble(network, codes, record, folder, processes, spikes == "graded", model, batch)
         seconds = runner(assembly, deadline, report)
     finally:
         root.handlers[:] = handlers

@@ -10,6 +10,8 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from .batching import Deal
+
 __all__ = ["REGISTERS", "Overflow", "OverflowLog", "Overflows"]
 
 Table = npt.NDArray[np.int64]
@@ -54,7 +56,10 @@ class OverflowLog:
         path.write_bytes(b"")
 
     def write(self, window: int, time_step: int, register: str, values: Any, kept: Any) -> None:
-        """Store what differs between ``values`` and ``kept``, both in Lava's order (axes reversed)."""
+        """Store what differs between ``values`` and ``kept``, both in Lava's order (axes reversed).
+
+        Of a batch, its first axis becomes the last: an index is ``neuron * B + pipeline``.
+        """
         values, kept = values.transpose().reshape(-1), kept.transpose().reshape(-1)
         (neurons,) = np.nonzero(values != kept)
         if not len(neurons):
@@ -65,11 +70,14 @@ class OverflowLog:
         with self.path.open("ab", buffering=0) as file:
             file.write(rows.tobytes())
 
-    def read(self, latency: int, length: int) -> Table:
-        """Rows (window, time step, register, neuron, value, held) of the windows of the samples."""
+    def read(self, latency: int, deal: Deal) -> Table:
+        """Rows (sample, time step, register, neuron, value, held) of the windows of the samples."""
         rows = np.frombuffer(self.path.read_bytes(), np.int64).reshape(-1, _COLUMNS).copy()
         rows[:, 0] -= latency
-        return rows[(rows[:, 0] >= 0) & (rows[:, 0] < length)]
+        rows = rows[(rows[:, 0] >= 0) & (rows[:, 0] < deal.length)]
+        rows[:, 3], pipeline = np.divmod(rows[:, 3], deal.batch)
+        rows[:, 0] = deal.window(pipeline, rows[:, 0]) // deal.windows
+        return rows[rows[:, 0] < deal.samples]
 
 
 class Overflows(Sequence[Overflow]):

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .batching import Deal
+
 __all__ = ["Recorder", "Recording"]
 
 
@@ -22,7 +24,7 @@ class Recorder:
     Args:
         path: File to create.
         rows: Number of windows to record; later ones are dropped.
-        shape: Shape of one row, in Lava's order (axes reversed).
+        shape: Shape of one row, as messages have it (axes of a sample reversed, after those of the batch).
     """
 
     def __init__(self, path: Path, rows: int, shape: tuple[int, ...]) -> None:
@@ -42,9 +44,8 @@ class Recorder:
         return int(self._done[0])
 
     def read(self, start: int) -> npt.NDArray[np.int64]:
-        """Rows from ``start`` on, the axes of each put back in the caller's order."""
-        table = np.array(self._table[start:])
-        return table.transpose(0, *range(table.ndim - 1, 0, -1))
+        """Rows from ``start`` on, as they were written."""
+        return np.array(self._table[start:])
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Recording:
 
     recorder: Recorder
     latency: int
+    deal: Deal
 
     @property
     def windows_done(self) -> int:
@@ -61,4 +63,5 @@ class Recording:
 
     def values(self) -> npt.NDArray[np.int64]:
         """The stream ``[N * W, *]`` in the caller's order of axes."""
-        return self.recorder.read(self.latency)
+        stream = self.deal.back(self.recorder.read(self.latency))
+        return stream.transpose(0, *range(stream.ndim - 1, 0, -1))

@@ -33,6 +33,7 @@ class Simulation:
         engine: Name of the engine.
         spikes: ``"serial"`` or ``"graded"``.
         model: Tag of the ProcessModels.
+        batch: Samples that ran side by side.
         overflows: Values that did not fit a register of the target (model ``fpga``), in order of samples.
         python: Interpreter that ran Lava.
         lava: Version of lava-nc.
@@ -50,6 +51,7 @@ class Simulation:
     engine: str
     spikes: str
     model: str
+    batch: int
     overflows: Overflows = field(repr=False)
     python: str
     lava: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from spikejelly_pack.spec.graph.base import Array
 
 from .build import Assembly, Value, connect, lava_shape, rule
 from .carry import Carry
+from .processes.batched import BatchedConv
 from .processes.maps import MaxPool, Spread, Upsample
 from .processes.neuron import Readout as ReadoutProcess
 from .processes.neuron import SpikePack
@@ -97,6 +99,8 @@ def _weights(assembly: Assembly, weight: Array) -> list[tuple[Array, int]]:
 
 @rule("dense")
 def _dense(assembly: Assembly, op: Dense, parts: list[Value]) -> Value:
+    if assembly.deal.lead:
+        return _dense_of_batch(assembly, op, parts)
     outputs: Value = []
     for index, (weight, exponent) in enumerate(_weights(assembly, op.weight)):
         _check_stock_sum(assembly, op, weight)
@@ -116,6 +120,16 @@ def _dense(assembly: Assembly, op: Dense, parts: list[Value]) -> Value:
         connect(assembly, parts[0], process.s_in)
         outputs.append(process.a_out)
     return outputs
+
+
+def _dense_of_batch(assembly: Assembly, op: Dense, parts: list[Value]) -> Value:
+    """Stock Dense knows no batch: a 1 x 1 convolution of one pixel, refused where stock Dense is."""
+    for weight, _exponent in _weights(assembly, op.weight):
+        _check_stock_sum(assembly, op, weight)
+    lead, pixel = assembly.deal.lead, (1, 1, op.weight.shape[1])
+    flat = [port.reshape((*lead, *pixel)) for port in parts[0]]
+    outputs = _convolutions(assembly, op, flat, op.weight[:, :, None, None], pixel)
+    return [port.reshape((*lead, len(op.weight))) for port in outputs]
 
 
 def _check_stock_sum(assembly: Assembly, op: Dense, weight: Array) -> None:
@@ -139,9 +153,11 @@ def _convolutions(
 ) -> Value:
     """Stock Conv Processes for a kernel ``[out, in / groups, k_h, k_w]``; geometry is (width, height)."""
     outputs: Value = []
+    batch = assembly.deal.batch
+    kind = partial(BatchedConv, batch=batch) if batch > 1 else Conv
     for index, (chunk, exponent) in enumerate(_weights(assembly, weight)):
         process = assembly.add(
-            Conv(
+            kind(
                 weight=np.ascontiguousarray(chunk.transpose(0, 3, 2, 1)[:, ::-1, ::-1, :]),
                 weight_exp=exponent,
                 input_shape=shape,
@@ -178,8 +194,8 @@ def _conv_transpose2d(assembly: Assembly, op: ConvTranspose2d, parts: list[Value
     canvas = (shape[0], shape_out[1] + reach[0], shape_out[2] + reach[1])
     spread = assembly.add(
         Spread(
-            shape=lava_shape(shape),
-            canvas=lava_shape(canvas),
+            shape=assembly.message(shape),
+            canvas=assembly.message(canvas),
             stride=op.stride[::-1],
             first=(reach[1] - op.padding[1], reach[0] - op.padding[0]),
             name=f"{op.name}/spread",
@@ -216,9 +232,9 @@ def _avg_pool2d(assembly: Assembly, op: AvgPool2d, parts: list[Value]) -> Value:
 def _scale(assembly: Assembly, op: Scale, parts: list[Value]) -> Value:
     """A 1 x 1 depthwise synapse over the channels, whatever the other axes are."""
     shape = assembly.shape(op)
-    channels = shape[-1]
-    image = (1, int(np.prod(shape[:-1], dtype=np.int64)), channels)
-    flat = [port.reshape(image) for port in parts[0]]
+    *axes, channels = lava_shape(assembly.network.shapes[op.name])
+    image = (1, int(np.prod(axes, dtype=np.int64)), channels)
+    flat = [port.reshape((*assembly.deal.lead, *image)) for port in parts[0]]
     weight = op.multiplier[:, None, None, None]
     outputs = _convolutions(assembly, op, flat, weight, image, groups=channels)
     return [port.reshape(shape) for port in outputs]
@@ -229,7 +245,7 @@ def _max_pool2d(assembly: Assembly, op: MaxPool2d, parts: list[Value]) -> Value:
     process = assembly.add(
         MaxPool(
             geometry=op,
-            shape=lava_shape(assembly.network.shapes[op.inputs[0]]),
+            shape=assembly.message(assembly.network.shapes[op.inputs[0]]),
             shape_out=assembly.shape(op),
             window=assembly.window,
             graded=assembly.graded,
@@ -242,7 +258,7 @@ def _max_pool2d(assembly: Assembly, op: MaxPool2d, parts: list[Value]) -> Value:
 
 @rule("upsample2d")
 def _upsample2d(assembly: Assembly, op: Upsample2d, parts: list[Value]) -> Value:
-    shape = lava_shape(assembly.network.shapes[op.inputs[0]])
+    shape = assembly.message(assembly.network.shapes[op.inputs[0]])
     rows, columns = op.factor
     process = assembly.add(Upsample(shape=shape, factor=(columns, rows), name=op.name))
     connect(assembly, parts[0], process.m_in)
@@ -255,14 +271,18 @@ def _add(_assembly: Assembly, _op: Add, parts: list[Value]) -> Value:
 
 
 @rule("flatten")
-def _flatten(_assembly: Assembly, _op: Flatten, parts: list[Value]) -> Value:
+def _flatten(assembly: Assembly, op: Flatten, parts: list[Value]) -> Value:
     """C order of the caller's axes: put them back, then flatten; no Process."""
-    return [port.transpose(tuple(reversed(range(len(port.shape))))).flatten() for port in parts[0]]
+    lead, flat = len(assembly.deal.lead), assembly.shape(op)
+    return [
+        port.transpose((*range(lead), *range(len(port.shape) - 1, lead - 1, -1))).reshape(flat)
+        for port in parts[0]
+    ]
 
 
 @rule("concat")
 def _concat(assembly: Assembly, op: ConcatOp, parts: list[Value]) -> Value:
-    shapes = [lava_shape(assembly.network.shapes[name]) for name in op.inputs]
+    shapes = [assembly.message(assembly.network.shapes[name]) for name in op.inputs]
     value, shape = parts[0], shapes[0]
     for index, part in enumerate(parts[1:], start=1):
         name = op.name if index == len(parts) - 1 else f"{op.name}/{index}"

@@ -24,6 +24,7 @@ from spikejelly_pack.spec.graph.base import Array
 from spikejelly_pack.spec.targets import Target
 from spikejelly_pack.spec.windows import by_window, in_order
 
+from .batching import choose_batch
 from .engines import check_engine
 from .models import Model, choose_model
 from .overflow import Overflows
@@ -51,6 +52,7 @@ class _Request:
     folder: Path
     python: str | os.PathLike[str] | None
     model: Model
+    batch: int
 
 
 def has_lava() -> bool:
@@ -68,6 +70,7 @@ def simulate(
     record: str | Sequence[str] = (),
     model: str = "fixed_pt",
     target: str | os.PathLike[str] | Target | None = None,
+    batch: int | None = None,
     python: str | os.PathLike[str] | None = None,
     timeout: float = 600.0,
     progress: bool | Report = True,
@@ -90,6 +93,9 @@ def simulate(
             target's width that wrap or saturate; the run goes on and ``overflows`` lists every such value).
         target: Device, name or file: the network is checked against its limits before the run; default
             with ``"fpga"``: ``"generic_fpga"``, exact widths.
+        batch: Samples side by side, as one more axis of every message; the same integers in fewer time
+            steps. Default: with engine ``"inline"`` up to 32, as far as the layers are small enough to gain,
+            else 1, which keeps Lava's own ``Dense``.
         python: Python 3.10 with Lava (file or virtual environment); default: this interpreter if it
             has Lava, else looked for, see :func:`lava_bridge.info`.
         timeout: Seconds after which the run is given up.
@@ -119,15 +125,17 @@ def simulate(
     names = _names_to_record(network, record)
     given = {name: by_window(stream, network.windows) for name, stream in inputs.items()}
     chosen = choose_model(network, model, target, given, spikes)
-    direct = python is None and has_lava()
-    run = _run_here if direct else _run_in_worker
+    run = _run_here if python is None and has_lava() else _run_in_worker
     windows = network.windows
     samples = len(next(iter(inputs.values()))) // windows
+    pipelines = choose_batch(network, engine, samples, batch)
     with (
         tempfile.TemporaryDirectory(prefix="spikepack-", ignore_cleanup_errors=True) as folder,
         _progress(progress, samples) as report,
     ):
-        request = _Request(network, inputs, names, engine, spikes, timeout, Path(folder), python, chosen)
+        request = _Request(
+            network, inputs, names, engine, spikes, timeout, Path(folder), python, chosen, pipelines
+        )
         streams, membranes, overflows, facts = run(request, report)
     membranes = {name: by_window(stream, windows) for name, stream in membranes.items()}
     return Simulation(
@@ -140,6 +148,7 @@ def simulate(
         engine=engine,
         spikes=spikes,
         model=model,
+        batch=pipelines,
         overflows=overflows,
         **facts,
     )
@@ -212,6 +221,7 @@ def _run_here(request: _Request, report: Report) -> Recorded:
             request.folder,
             report,
             request.model,
+            request.batch,
         )
     except SpikePackError as error:
         _logger.info("%s\n%s", error, getattr(error, "log", ""))
@@ -237,6 +247,7 @@ def _run_in_worker(request: _Request, report: Report) -> Recorded:
         "spikes": request.spikes,
         "timeout": request.timeout,
         "model": request.model.to_json(),
+        "batch": request.batch,
     }
     with Worker(interpreter) as worker:
         result = worker.run(job, request.timeout, report)

@@ -15,7 +15,8 @@ from lava.proc.dense.models import PyDenseModelBitAcc
 from lava.proc.dense.process import Dense
 
 from ..build import Assembly
-from ..processes.conv_models import PyConvIm2col, PyConvIm2colFloat
+from ..processes.batched import BatchedConv
+from ..processes.conv_models import PyBatchedConv, PyBatchedConvFloat, PyConvIm2col, PyConvIm2colFloat
 
 __all__ = ["compile_assembly"]
 
@@ -27,9 +28,9 @@ _COMPILING = threading.Lock()
 # By tag: where a stock Process runs with another model than the one Lava would select. No stock synapse has a
 # model of tag fpga: those of fixed_pt are exact.
 STOCK_MODELS: dict[str, dict[Any, Any]] = {
-    "fixed_pt": {Conv: PyConvIm2col},
-    "floating_pt": {Conv: PyConvIm2colFloat},
-    "fpga": {Conv: PyConvIm2col, Dense: PyDenseModelBitAcc},
+    "fixed_pt": {Conv: PyConvIm2col, BatchedConv: PyBatchedConv},
+    "floating_pt": {Conv: PyConvIm2colFloat, BatchedConv: PyBatchedConvFloat},
+    "fpga": {Conv: PyConvIm2col, BatchedConv: PyBatchedConv, Dense: PyDenseModelBitAcc},
 }
 
 

@@ -7,6 +7,7 @@ is every sum of 16-bit weights times digits; equal to the stock model wherever t
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,13 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.conv.process import Conv
 
+from lava_bridge.processes.batched import BatchedConv
 from spikejelly_pack.spec.graph.conv2d import windows
 
-__all__ = ["PyConvIm2col", "PyConvIm2colFloat"]
+__all__ = ["PyBatchedConv", "PyBatchedConvFloat", "PyConvIm2col", "PyConvIm2colFloat"]
 
 
-@implements(proc=Conv, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("fixed_pt")
-class PyConvIm2col(PyLoihiProcessModel):
+class _Im2col(PyLoihiProcessModel):
     """Convolution as one gather and one matrix product per time step."""
 
     s_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
@@ -72,22 +71,57 @@ class PyConvIm2col(PyLoihiProcessModel):
         spikes = self.s_in.recv()
         if self.num_message_bits.item() == 0:
             spikes = spikes.astype(bool)
-        flat = np.concatenate([[0.0], spikes.reshape(-1)])
-        sums = (self.rows @ flat[self.index]).astype(np.int64)
-        width, height, channels = self.a_buf.shape
-        image = sums.reshape(channels, width, height).transpose(1, 2, 0)
+        image = self.sums(spikes)
         self.a_buf = np.left_shift(image, self.weight_exp.item()).astype(self.a_buf.dtype)
 
+    def sums(self, spikes: Any) -> Any:
+        """Weighted sums of a message, of every sample in it."""
+        width, height, channels = self.a_buf.shape[-3:]
+        samples = spikes.reshape(-1, math.prod(spikes.shape[-3:]))
+        flat = np.zeros((samples.shape[1] + 1, len(samples)))  # the first row is padding
+        flat[1:] = samples.T
+        columns = flat.take(
+            self.index, axis=0
+        )  # [groups, K, W_out * H_out, batch]: one product for all samples
+        sums = self.rows @ columns.reshape(*columns.shape[:2], -1)
+        image = sums.astype(np.int64).reshape(channels, width, height, len(samples))
+        return image.transpose(3, 1, 2, 0).reshape(self.a_buf.shape)
 
-@implements(proc=Conv, protocol=LoihiProtocol)
-@requires(CPU)
-@tag("floating_pt")
-class PyConvIm2colFloat(PyConvIm2col):
+
+class _Im2colFloat(_Im2col):
     """The same with messages in float64; weights must be whole numbers, as ours are."""
 
     a_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, float)
     a_buf: np.ndarray = LavaPyType(np.ndarray, float)
     weight: np.ndarray = LavaPyType(np.ndarray, float)
+
+
+@implements(proc=Conv, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyConvIm2col(_Im2col):
+    """Convolution on integers."""
+
+
+@implements(proc=Conv, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class PyConvIm2colFloat(_Im2colFloat):
+    """Convolution in float64."""
+
+
+@implements(proc=BatchedConv, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyBatchedConv(_Im2col):
+    """Several samples, one product, on integers."""
+
+
+@implements(proc=BatchedConv, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("floating_pt")
+class PyBatchedConvFloat(_Im2colFloat):
+    """Several samples, one product, in float64."""
 
 
 def _pair(values: Any) -> tuple[int, int]:

@@ -17,7 +17,7 @@ class MaxPool(AbstractProcess):
 
     Args:
         geometry: The operation, :class:`spikejelly_pack.spec.graph.MaxPool2d`.
-        shape: ``(W, H, C)`` of what it reads.
+        shape: ``(W, H, C)`` of what it reads, perhaps after the axis of a batch, here and below.
         shape_out: ``(W, H, C)`` of what it sends.
         window: Time steps of a window.
         graded: Spikes are codes, one per window: a plain maximum.
@@ -34,7 +34,7 @@ class MaxPool(AbstractProcess):
         graded: bool,
         name: str,
     ) -> None:
-        super().__init__(geometry=geometry, window=window, graded=graded, name=name)
+        super().__init__(geometry=geometry, shape_out=shape_out, window=window, graded=graded, name=name)
         self.s_in = InPort(shape=shape)
         self.s_out = OutPort(shape=shape_out)
 
@@ -51,7 +51,8 @@ class Upsample(AbstractProcess):
     def __init__(self, *, shape: tuple[int, ...], factor: tuple[int, int], name: str) -> None:
         super().__init__(factor=factor, name=name)
         self.m_in = InPort(shape=shape)
-        self.m_out = OutPort(shape=(shape[0] * factor[0], shape[1] * factor[1], shape[2]))
+        *lead, width, height, channels = shape
+        self.m_out = OutPort(shape=(*lead, width * factor[0], height * factor[1], channels))
 
 
 class Spread(AbstractProcess):

@@ -34,12 +34,13 @@ class PyMaxPool(PyLoihiProcessModel):
 
     def run_spk(self) -> None:
         """One time step: a population's first digit leaves at time steps ``1 (mod window)``."""
-        spikes = self.s_in.recv().T[None]  # one sample C H W, as the geometry has it
+        message = self.s_in.recv()
+        spikes = message.reshape(-1, *message.shape[-3:]).transpose(0, 3, 2, 1)  # N C H W, as the geometry
         if self.proc_params["graded"]:
             largest = self.geometry.largest(spikes)
         else:
             largest = self.pool.step((self.time_step - 1) % self.window, spikes)
-        self.s_out.send(largest[0].T)
+        self.s_out.send(largest.transpose(0, 3, 2, 1).reshape(self.proc_params["shape_out"]))
 
 
 @implements(proc=Upsample, protocol=LoihiProtocol)
@@ -53,7 +54,7 @@ class PyUpsample(PyLoihiProcessModel):
     def run_spk(self) -> None:
         """One time step."""
         columns, rows = self.proc_params["factor"]
-        self.m_out.send(self.m_in.recv().repeat(columns, axis=0).repeat(rows, axis=1))
+        self.m_out.send(self.m_in.recv().repeat(columns, axis=-3).repeat(rows, axis=-2))
 
 
 @implements(proc=Spread, protocol=LoihiProtocol)
@@ -67,7 +68,8 @@ class PySpread(PyLoihiProcessModel):
     def __init__(self, proc_params: Any) -> None:
         super().__init__(proc_params)
         self.taken, self.places = [], []
-        for axis, (stride, first) in enumerate(zip(proc_params["stride"], proc_params["first"], strict=True)):
+        steps = zip(proc_params["stride"], proc_params["first"], strict=True)
+        for axis, (stride, first) in enumerate(steps, start=-3):
             places = first + stride * np.arange(proc_params["shape"][axis])
             inside = (places >= 0) & (places < proc_params["canvas"][axis])
             self.taken.append(np.flatnonzero(inside))
@@ -76,5 +78,6 @@ class PySpread(PyLoihiProcessModel):
     def run_spk(self) -> None:
         """One time step."""
         canvas = np.zeros(self.proc_params["canvas"], np.int32)
-        canvas[np.ix_(*self.places)] = self.m_in.recv()[np.ix_(*self.taken)]
+        to, source = ((..., *np.ix_(*axes), slice(None)) for axes in (self.places, self.taken))
+        canvas[to] = self.m_in.recv()[source]
         self.m_out.send(canvas)

@@ -103,6 +103,7 @@ def _execute(job: dict[str, Any], speaker: _Speaker) -> None:
         folder,
         lambda done, samples: speaker.say(kind="progress", done=done, samples=samples),
         Model(**job["model"]),
+        job["batch"],
     )
     speaker.say(
         kind="result",

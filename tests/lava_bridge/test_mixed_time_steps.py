@@ -55,7 +55,7 @@ def test_every_code_in_lava(
     network = exchange.load(path)
     assert network.time_steps == max(steps) == 6
     assert sorted(op.time_steps for op in (*network.inputs, *network.neurons)) == sorted(steps)
-    result = lava_bridge.simulate(path, x.numpy(), engine=engine, record="all", progress=False)
+    result = lava_bridge.simulate(path, x.numpy(), engine=engine, batch=1, record="all", progress=False)
     codes = encode(network.inputs[0], x.numpy())
     got = {**result.membranes, **result.codes}
     for expected in (run_packed(network, codes), run_serial_multi_step(network, codes)):

@@ -48,6 +48,7 @@ def test_equals_independent_arithmetic(
         engine=engine,
         spikes=spikes,
         record="all",
+        batch=1,
         progress=lambda *now: seen.append(now),
     )
     expected = interpreter(residual_net, {"x": codes})
@@ -62,6 +63,19 @@ def test_equals_independent_arithmetic(
     assert result.seconds_per_sample == result.seconds / 6
     assert seen == sorted(seen)
     assert seen[-1] == (6, 6)
+
+
+@pytest.mark.parametrize("engine", ["loihi", "inline"])
+def test_samples_side_by_side_through_the_worker(
+    engine: str, lava: Interpreter, residual_net: Any, interpreter: Any, assert_same: Any
+) -> None:
+    codes = np.random.default_rng(5).integers(-15, 16, size=(5, 2, 4, 4))
+    result = lava_bridge.simulate(
+        residual_net, codes, codes=True, engine=engine, batch=3, record="all", progress=False
+    )
+    expected = interpreter(residual_net, {"x": codes})
+    assert_same({**result.membranes, **result.codes}, expected, expected)
+    assert (result.batch, result.steps) == (3, (3 + 2) * 4 + 1)
 
 
 def test_real_values_are_encoded_as_everywhere(lava: Interpreter, residual_net: Any) -> None:

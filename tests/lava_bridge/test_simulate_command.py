@@ -60,11 +60,13 @@ def test_values_codes_and_number_of_samples(lava: Interpreter, small_file: Path,
             3,
             "--engine",
             "inline",
+            "--batch",
+            2,
             "--out",
             tmp_path / "o.npz",
             "--no-check",
         )
-        assert report["samples"] == 3
+        assert (report["samples"], report["batch"]) == (3, 2)
         assert "bit_exact" not in report
         with np.load(tmp_path / "o.npz", allow_pickle=False) as result:
             assert np.array_equal(result["membranes/out"], expected[:3])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ Interpreter = Callable[[g.Network, dict[str, Any]], dict[str, Any]]
 
 
 def simulate(network: g.Network, codes: Any, engine: str = "inline", **more: Any) -> dict[str, Any]:
-    more.setdefault("record", "all")
+    more = {"record": "all", "batch": 1, **more}  # a row at a time: on Lava's own synapses
     result = lava_bridge.simulate(
         network, codes, codes=True, engine=engine, progress=False, timeout=60, **more
     )
@@ -138,9 +139,10 @@ def test_samples_stream_back_to_back(engine: str, make_small_net: Any, interpret
     """N samples take (latency + N) windows and one step, and equal N runs of one sample."""
     network = make_small_net()
     codes = random_codes(network, 9)
-    together = lava_bridge.simulate(network, codes, codes=True, engine=engine, progress=False)
+    run = partial(lava_bridge.simulate, network, codes, codes=True, engine=engine, batch=1, progress=False)
+    together = run()
     assert together.steps == (1 + 9) * 4 + 1
-    graded = lava_bridge.simulate(network, codes, codes=True, engine=engine, spikes="graded", progress=False)
+    graded = run(spikes="graded")
     assert graded.steps == 1 + 9 + 1
     alone = [simulate(network, {"x": codes["x"][n : n + 1]})["out"] for n in range(9)]
     assert np.array_equal(together.membranes["out"], np.concatenate(alone))

@@ -88,9 +88,12 @@ def test_network_equals_the_same_network_with_the_stock_conv_model(
     )  # wide weights use an exponent, which stock Conv ignores
     ops = [_narrow(op) for op in residual_net.ops.values()]
     network = Network(ops, residual_net.time_steps)
-    ours = lava_bridge.simulate(network, x, codes=True, engine="inline", record="all", progress=False)
+    run = partial(
+        lava_bridge.simulate, network, x, codes=True, engine="inline", batch=1, record="all", progress=False
+    )
+    ours = run()
     monkeypatch.setitem(configuration.STOCK_MODELS, "fixed_pt", {Conv: PyConvModelFixed})
-    stock = lava_bridge.simulate(network, x, codes=True, engine="inline", record="all", progress=False)
+    stock = run()
     for name, value in {**ours.membranes, **ours.codes}.items():
         assert np.array_equal(value, {**stock.membranes, **stock.codes}[name]), name
 

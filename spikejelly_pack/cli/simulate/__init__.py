@@ -54,6 +54,12 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
         help="serial (a digit per time step) or graded (a code per time step, as payload)",
     )
     parser.add_argument(
+        "--batch",
+        type=int,
+        metavar="B",
+        help="samples side by side, same integers (default: as many as pay with engine inline, else 1)",
+    )
+    parser.add_argument(
         "--model",
         metavar="TAG",
         help="fixed_pt, floating_pt or fpga (the target's registers, every overflow reported); default: fpga "

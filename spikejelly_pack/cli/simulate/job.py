@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         record="all" if args.record == ["all"] else args.record,
         model=args.model or ("fpga" if args.target else "fixed_pt"),
         target=args.target,
+        batch=args.batch,
         python=args.python,
         timeout=args.timeout,
     )
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "engine": result.engine,
         "spikes": result.spikes,
         "model": result.model,
+        "batch": result.batch,
         "samples": result.samples,
         **result.timing,
         "processes": result.processes,
