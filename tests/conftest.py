@@ -132,6 +132,12 @@ def tolerance() -> Callable[[object], Any]:
 
 
 @pytest.fixture(scope="session")
+def map_networks() -> Callable[..., Any]:
+    """Return ``map_networks(name, width, samples)``: a network on maps and its data (module map_networks)."""
+    return _load("map_networks").make
+
+
+@pytest.fixture(scope="session")
 def fuzzing() -> ModuleType:
     """Return the module ``fuzzing``: altered files and documents, and how many of them."""
     return _load("fuzzing")
