@@ -20,11 +20,11 @@ from lava_bridge.worker.find import Interpreter
 from lava_bridge.worker.protocol import from_line, to_line
 from spikejelly_pack.spec.errors import RunError
 
-LONG = 20_000
+LONG = 20_000  # samples, one after the other: batch=1
 SCRIPT = f"""
 import signal, sys, numpy, lava_bridge
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
-lava_bridge.simulate(sys.argv[1], numpy.zeros(({LONG}, 6)), engine=sys.argv[2], progress=False)
+lava_bridge.simulate(sys.argv[1], numpy.zeros(({LONG}, 6)), engine=sys.argv[2], batch=1, progress=False)
 """
 
 
@@ -57,14 +57,7 @@ def wait_until_it_runs(watch: Any, engine: str, processes: int) -> None:
 
 @pytest.mark.parametrize(
     ("engine", "how"),
-    [
-        ("loihi", "SIGKILL"),
-        ("loihi", "SIGTERM"),
-        ("loihi", "SIGINT"),
-        ("async", "SIGKILL"),
-        ("async", "SIGINT"),
-        ("inline", "SIGKILL"),
-    ],
+    [(engine, how) for engine in ("loihi", "async", "inline") for how in ("SIGKILL", "SIGTERM", "SIGINT")],
 )
 def test_killed_caller(engine: str, how: str, lava: Interpreter, watch: Any, small_file: Path) -> None:
     host = watch.start(SCRIPT, small_file, engine)
@@ -81,6 +74,7 @@ def test_killed_caller(engine: str, how: str, lava: Interpreter, watch: Any, sma
         ("loihi", "SIGTERM"),
         ("loihi", "SIGSTOP"),
         ("async", "SIGKILL"),
+        ("async", "SIGTERM"),
         ("inline", "SIGKILL"),
         ("inline", "SIGTERM"),
     ],
@@ -106,7 +100,7 @@ def test_killed_worker(
     text = "gave no answer within 9 seconds" if how == "SIGSTOP" else r"ended without a result \(exit code"
     with pytest.raises(RunError, match=text):
         lava_bridge.simulate(
-            make_small_net(), np.zeros((LONG, 6)), engine=engine, timeout=timeout, progress=False
+            make_small_net(), np.zeros((LONG, 6)), engine=engine, batch=1, timeout=timeout, progress=False
         )
     striker.join()
     assert time.monotonic() - began < 25
@@ -118,7 +112,7 @@ def test_deadline(engine: str, lava: Interpreter, marked: Any, make_small_net: C
     began = time.monotonic()
     x = np.zeros((10 * LONG, 6))
     with pytest.raises(RunError, match=r"passed its deadline w.*; give it more time or fewer samples"):
-        lava_bridge.simulate(make_small_net(), x, engine=engine, timeout=3, progress=False)
+        lava_bridge.simulate(make_small_net(), x, engine=engine, batch=1, timeout=3, progress=False)
     assert time.monotonic() - began < 12
     marked.assert_nothing_left()
 

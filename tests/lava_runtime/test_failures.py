@@ -299,7 +299,7 @@ def test_start_method_of_the_host_program(make_small_net: Any, tmp_path: Path) -
 SCRIPT = """
 import signal, sys, numpy, lava_bridge
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background ignores it
-lava_bridge.simulate(sys.argv[1], numpy.zeros((20000, 6)), engine=sys.argv[2], progress=False)
+lava_bridge.simulate(sys.argv[1], numpy.zeros((20000, 6)), engine=sys.argv[2], batch=1, progress=False)
 """
 
 
@@ -308,6 +308,7 @@ lava_bridge.simulate(sys.argv[1], numpy.zeros((20000, 6)), engine=sys.argv[2], p
     [
         *((engine, how) for engine in RUNTIME for how in ("SIGKILL", "SIGTERM", "SIGINT to the group")),
         ("loihi", "SIGINT"),
+        ("inline", "SIGKILL"),
         ("inline", "SIGTERM"),
         ("inline", "SIGINT to the group"),
     ],
