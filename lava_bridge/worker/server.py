@@ -35,12 +35,17 @@ class _Speaker:
         os.set_inheritable(self._file.fileno(), False)
         os.dup2(2, 1)
         self._owner = os.getpid()
+        self.unheard = False  # nobody reads any more: seen here before the listener sees the end of input
 
     def say(self, **message: Any) -> None:
         """Send one message (a forked child stays silent)."""
         if os.getpid() == self._owner:
-            self._file.write(to_line(message))
-            self._file.flush()
+            try:
+                self._file.write(to_line(message))
+                self._file.flush()
+            except BrokenPipeError:
+                self.unheard = True
+                raise
 
 
 class _Listener:
@@ -143,7 +148,8 @@ def main() -> int:
         listener.finished = True
         return code
     finally:
-        if listener.orphaned:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the listener's own must not cut the clean-up short
+        if listener.orphaned or speaker.unheard:
             shutil.rmtree(job["folder"], ignore_errors=True)
 
 
