@@ -175,8 +175,15 @@ def _wider(choice: Choice, name: str, part: str) -> list[Options]:
     for projection in population.projections:
         stream = choice.design.streams[projection.link.source]
         more = [f for f in _LADDER if stream.fire < f <= stream.grid[0]]
-        found += [_with(choice.options, stream.name, fire=fire) for fire in more[:1]]
+        found += [_with(choice.options, _origin(choice.design, stream.name), fire=fire) for fire in more[:1]]
     return found
+
+
+def _origin(design: Design, name: str) -> str:
+    """The input or neuron whose beats a stream passes on: pools have no parallelism of their own."""
+    while name in design.pools:
+        name = design.pools[name].source
+    return name
 
 
 def _described(used: Mapping[str, int], device: Device) -> str:

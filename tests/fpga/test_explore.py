@@ -130,6 +130,16 @@ def test_explorer_stays_within_the_device(name: str) -> None:
     assert plan(network, speed.options).summary() == speed.design.summary()
 
 
+@pytest.mark.parametrize("network", ["pool_net", "dense_net"])
+def test_explorer_takes_every_network(network: str, request: pytest.FixtureRequest) -> None:
+    """Streams of pools have no options: the source behind them sends more codes in a beat."""
+    net = request.getfixturevalue(network)
+    codes = assumed(net)
+    area, speed = (explore(net, device("ecp5-85f"), codes, fit) for fit in FITS[::-1])
+    assert speed.cycles < area.cycles
+    assert set(speed.options.per) <= {op.name for op in (*net.inputs, *net.neurons, *net.readouts)}
+
+
 def test_a_larger_device_is_never_slower() -> None:
     network = conv_net(channels=12, hidden=40)
     codes = assumed(network)
