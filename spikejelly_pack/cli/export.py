@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..spec.errors import DtypeError, ParameterError, ShapeError
 from .plan_option import add_plan_argument, apply_to_nodes, converted_by_plan, read_option
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from ..bit_budget.plan import BudgetPlan
     from ..spec.graph import Network
@@ -36,7 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, metavar="FILE", help="exchange file to write, e.g. net.spk")
     parser.add_argument(
-        "--weights", metavar="FILE", help="state dict as .safetensors, loaded into the model first"
+        "--weights",
+        metavar="FILE|NAME",
+        help="state dict (.safetensors, .pth), or torchvision's weights by name, loaded into the model first",
     )
     parser.add_argument(
         "--time-steps",
@@ -81,6 +84,7 @@ def load_data(path: str) -> Tensor:
 
     Raises:
         DtypeError: The file holds no numbers, or NaN.
+        ParameterError: There is no such file.
         ShapeError: There is no sample in it.
     """
     import numpy as np
@@ -90,6 +94,8 @@ def load_data(path: str) -> Tensor:
         from ..data import digits
 
         return digits().test_inputs
+    if not Path(path).is_file():
+        raise ParameterError(f"--data {path}: must be an .npy file, got nothing there; check the path.")
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -127,29 +133,16 @@ def _frames(data: Tensor, args: argparse.Namespace) -> Tensor:
     return data.flatten(0, 1)
 
 
-def _load_weights(model: nn.Module, path: str) -> None:
-    import safetensors
-    import safetensors.torch
-
-    try:
-        model.load_state_dict(safetensors.torch.load_file(path))
-    except (OSError, safetensors.SafetensorError, RuntimeError) as error:
-        line = str(error).splitlines()[0]
-        raise ParameterError(
-            f"{path}: must be a state dict of the model as safetensors, got: {line}."
-        ) from None
-
-
 def _model(args: argparse.Namespace, plan: BudgetPlan | None) -> Any:
     """The network that the command names: a user's own, a saved conversion, or one that was trained."""
-    from ..tasks.models import build_model
+    from ..tasks.models import build_model, load_weights, read_weights
     from ..tasks.saved import is_conversion
     from ..train import load_network
 
     trained = args.model.endswith((".ckpt", ".safetensors")) and not is_conversion(args.model)
     model: Any = load_network(args.model) if trained else build_model(args.model)
     if args.weights:
-        _load_weights(model, args.weights)
+        load_weights(model, read_weights(args.weights, args.model))
     if plan is not None:
         plan.check_source(model, f"--plan {args.plan}")
         if plan.route == "spiking":

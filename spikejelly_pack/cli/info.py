@@ -1,4 +1,4 @@
-"""``spikepack info``: what is installed here, and what can run."""
+"""``spikepack info``: what is installed here and what can run, or what an exchange file holds."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import os
 import platform
 from typing import Any
 
+from ..spec.errors import ParameterError
+
 __all__ = ["HELP", "add_arguments", "run"]
 
-HELP = "versions, interpreters and engines found on this machine"
+HELP = "what an exchange file holds; without one: versions, interpreters and engines found on this machine"
 _PACKAGES = (
     "spikejelly-pack",
     "spikingjelly",
@@ -24,6 +26,7 @@ _PACKAGES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    parser.add_argument("file", nargs="?", metavar="FILE", help="exchange file (.spk) to describe")
     parser.add_argument(
         "--lava", action="store_true", help="every place where a Python 3.10 with Lava was looked for"
     )
@@ -61,6 +64,22 @@ def _providers() -> dict[str, Any]:
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Print and return the facts."""
+    if args.file:
+        return _of_file(args)
+    return _of_machine(args)
+
+
+def _of_file(args: argparse.Namespace) -> dict[str, Any]:
+    from .file_info import describe, text
+
+    if args.lava or args.providers:
+        raise ParameterError("info: --lava and --providers are about the machine; leave out FILE, or them.")
+    found = describe(args.file)
+    print(text(found))
+    return found
+
+
+def _of_machine(args: argparse.Namespace) -> dict[str, Any]:
     import lava_bridge
 
     lava = lava_bridge.info()

@@ -132,15 +132,18 @@ def test_the_widths_of_a_target_file_are_used(
     assert not (files / "net.spk").exists()
 
 
-def test_weights_are_loaded(spikepack: Run, files: Path) -> None:
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pt"])
+def test_weights_are_loaded(spikepack: Run, files: Path, name: str) -> None:
     net = torch.nn.Sequential(
         torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.BatchNorm2d(4), torch.nn.ReLU(),
         torch.nn.AvgPool2d(2), torch.nn.Flatten(), torch.nn.Linear(64, 3),
     )  # fmt: skip
-    safetensors.torch.save_file(net.state_dict(), files / "w.safetensors")
-    assert (
-        _export(spikepack, files, "model.py:build", "data.npy", "--weights", "w.safetensors").returncode == 0
-    )
+    if name.endswith(".pt"):
+        torch.save(net.state_dict(), files / name)
+    else:
+        safetensors.torch.save_file(net.state_dict(), files / name)
+    done = _export(spikepack, files, "model.py:build", "data.npy", "--weights", name)
+    assert done.returncode == 0, done.stderr
     loaded = exchange.load(files / "net.spk")
     bias = next(op for op in loaded.readouts)
     expected = net[5].bias.detach().double().numpy()
@@ -156,7 +159,8 @@ def test_weights_are_loaded(spikepack: Run, files: Path) -> None:
         ("nowhere.py:build", "data.npy", (), "the file must exist"),
         ("model.py", "data.npy", (), "must be torchvision:NAME, FILE.py:FUNCTION"),
         ("model.py:build", "nan.npy", (), "values must be finite, got NaN"),
-        ("model.py:build", "none.npy", (), "must be an .npy file of numbers"),
+        ("model.py:build", "model.py", (), "must be an .npy file of numbers"),
+        ("model.py:build", "nowhere.npy", (), "--data nowhere.npy: must be an .npy file, got nothing there"),
         ("model.py:build", "data.npy", ("--time-steps", "0"), "must be an integer in 1..16, got 0"),
         ("model.py:build", "data.npy", ("--weight-bits", "17"), "must be an integer in 2..16, got 17"),
         ("model.py:build", "data.npy", ("--state-bits", "33"), "must be an integer in 8..32, got 33"),

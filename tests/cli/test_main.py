@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from spikejelly_pack import cli
+from spikejelly_pack.spec import exchange
 from spikejelly_pack.spec.errors import ParameterError, RunError
 
 if TYPE_CHECKING:
     import subprocess
-    from pathlib import Path
 
     Run = Callable[..., subprocess.CompletedProcess[str]]
 Install = Callable[[Callable[[Any], Any]], None]
@@ -111,6 +112,27 @@ def test_info_lists_versions_and_places(spikepack: Run, tmp_path: Path) -> None:
     assert facts["packages"]["spikingjelly"].startswith("2.")
     assert facts["lava"]["places"]
     assert all(place["path"] in done.stdout for place in facts["lava"]["places"])
+
+
+def test_info_describes_an_exchange_file(
+    spikepack: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = Path(__file__).parents[1] / "spec" / "data" / "version1.spk"
+    done = spikepack("info", str(stored), "--json", str(tmp_path / "info.json"))
+    assert done.returncode == 0, done.stderr
+    facts = json.loads((tmp_path / "info.json").read_text())
+    network = exchange.load(stored)
+    assert [entry["name"] for entry in facts["operations"]] == list(network.ops)
+    assert all(name in done.stdout for name in network.ops)
+    assert facts["version"] == 1
+    assert facts["time_steps"] == network.time_steps
+    assert {e["name"]: e["weights"] for e in facts["operations"] if "weights" in e} == {
+        op.name: op.weights().size for op in network.synapses
+    }
+    (tmp_path / "cut.spk").write_bytes(stored.read_bytes()[:-9])
+    assert cli.main(["info", str(tmp_path / "cut.spk")]) == 2
+    assert cli.main(["info", str(stored), "--lava"]) == 2
+    assert "leave out FILE, or them" in capsys.readouterr().err
 
 
 def test_info_without_lava_says_how_to_get_it(spikepack: Run) -> None:

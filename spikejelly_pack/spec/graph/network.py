@@ -100,6 +100,15 @@ class Network:
         )
         self.ops[op.name] = op
 
+    def __repr__(self) -> str:
+        weights = sum(int(op.weights().size) for op in self.synapses)
+        several = f"windows={self.windows}, " if self.windows > 1 else ""
+        inputs, outputs = ([op.name for op in ends] for ends in (self.inputs, self.readouts))
+        return (
+            f"Network(time_steps={self.time_steps}, {several}inputs={inputs}, outputs={outputs}, "
+            f"{len(self.neurons)} populations, {weights:,} weights)"
+        )
+
     @property
     def inputs(self) -> list[Input]:
         """Encoders, in order."""
