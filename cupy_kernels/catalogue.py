@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from .launcher.backward import theta_limit
 from .launcher.checks import code_dtype
@@ -160,9 +160,8 @@ def covering(kernel: str, draws: int = 12, seed: int = 0) -> list[Variant]:
     draw = random.Random(seed)
     values = PARAMETERS[kernel]
     singles: list[Choice] = [{name: value} for name, options in values.items() for value in options]
-    wanted: Sequence[Choice] = [
-        {**a, **b} for a, b in itertools.combinations(singles, 2) if set(a) != set(b)
-    ] or [*singles, {}][:1]  # fmt: skip
+    pairs: list[Choice] = [{**a, **b} for a, b in itertools.combinations(singles, 2) if set(a) != set(b)]
+    wanted = pairs or singles[:1] or [{}]
     covered: set[tuple[tuple[str, object], ...]] = set()
     chosen: dict[str, Variant] = {}
     for pair in wanted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ AGAIN_SECONDS = 1.0
 
 
 @contextmanager
-def alarm(deadline: float, error: Callable[[], Exception]) -> Iterator[None]:
+def alarm(deadline: float, error: Callable[[], Exception]) -> Generator[None]:
     """Raise ``error()`` in the block when the deadline passes, even out of a model that never returns.
 
     A signal does this: only in the main thread, and only where nobody else uses the alarm clock; elsewhere

@@ -23,7 +23,7 @@ from spikejelly_pack.spec.graph.base import Array
 
 from .batching import Deal
 from .models import Model
-from .overflow import OverflowLog, Overflows
+from .overflow import OverflowLog, Overflows, Table
 from .processes.endpoints import Sink, Source
 from .processes.wiring import Relay
 from .recording import Recorder, Recording
@@ -142,7 +142,7 @@ class Assembly:
 
     def overflows(self) -> Overflows:
         """What the models reported, the windows of the filling and draining pipeline left out."""
-        tables = {}
+        tables: dict[str, Table] = {}
         for name, log in self.logs.items():
             arrival = self.network.latency[name] - isinstance(self.network.ops[name], Neuron)
             tables[name] = log.read(arrival, self.deal)
@@ -202,7 +202,7 @@ def assemble(
     Raises:
         UnsupportedError: An operation kind has no rule, or none for graded spikes of this length.
     """
-    from . import rules as _rules  # noqa: F401  (fills RULES)
+    from . import rules as _rules  # noqa: F401  # pyright: ignore[reportUnusedImport]  (fills RULES)
 
     network = network.balanced()
     kept = [] if processes is None else processes

@@ -13,7 +13,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from spikejelly_pack.spec.errors import EnvironmentMissingError
@@ -21,7 +21,7 @@ from spikejelly_pack.spec.errors import EnvironmentMissingError
 __all__ = ["guarded_children"]
 
 _PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+_LIBC: ctypes.CDLL | None = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 class _State:
@@ -45,7 +45,7 @@ def _in_child() -> None:
 
 
 @contextmanager
-def guarded_children() -> Iterator[None]:
+def guarded_children() -> Generator[None]:
     """Guard every process forked in the block by this thread (they must end before the block does).
 
     Raises:

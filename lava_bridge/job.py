@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from spikejelly_pack.spec.bits import code_dtype
 from spikejelly_pack.spec.errors import EnvironmentMissingError
@@ -80,7 +80,7 @@ def run_job(
     finally:
         root.handlers[:] = handlers
         _forget(processes)
-    recorded = {}
+    recorded: dict[str, Array] = {}
     for op in (*network.inputs, *network.neurons):
         if op.name in assembly.codes_of:
             rows = assembly.codes_of[op.name].values()
@@ -106,7 +106,7 @@ def _lava(engine: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 def _free_start_method() -> None:
     """Let Lava set multiprocessing's start method on import; it fails if somebody did before."""
-    method = multiprocessing.get_start_method(allow_none=True)
+    method: Any = multiprocessing.get_start_method(allow_none=True)
     if method is None or "lava.magma.runtime.message_infrastructure.multiprocessing" in sys.modules:
         return
     if method != "fork":
@@ -119,8 +119,8 @@ def _free_start_method() -> None:
 
 def _forget(processes: list[Any]) -> None:
     """Lava keeps every Process ever made in a list; those of a finished run are not needed again."""
-    from lava.magma.core.process.process import ProcessServer
+    from lava.magma.core.process.process import ProcessServer  # pyright: ignore[reportUnknownVariableType]
 
-    server = ProcessServer()
+    server = cast("Any", ProcessServer())
     mine = {id(process) for process in processes}
     server.processes = [process for process in server.processes if id(process) not in mine]

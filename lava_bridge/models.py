@@ -34,7 +34,7 @@ class Model:
     """
 
     tag: str = "fixed_pt"
-    widths: Mapping[str, int] = field(default_factory=dict)
+    widths: Mapping[str, int] = field(default_factory=dict[str, int])
     overflow: str = "wrap"
 
     def to_json(self) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from lava.proc.conv.process import Conv
-from lava.proc.dense.process import Dense as LavaDense
-from lava.utils.weightutils import SignMode
+from lava.proc.conv.process import Conv  # pyright: ignore[reportUnknownVariableType]
+from lava.proc.dense.process import Dense as LavaDense  # pyright: ignore[reportUnknownVariableType]
+from lava.utils.weightutils import SignMode  # pyright: ignore[reportUnknownVariableType]
 
 from spikejelly_pack.spec.errors import UnsupportedError
 from spikejelly_pack.spec.graph import (
@@ -112,7 +112,7 @@ def _dense(assembly: Assembly, op: Dense, parts: list[Value]) -> Value:
             LavaDense(
                 weights=weight << doubled,
                 weight_exp=exponent - doubled,
-                sign_mode=SignMode.MIXED,
+                sign_mode=SignMode.MIXED,  # pyright: ignore[reportUnknownMemberType]
                 num_message_bits=_message_bits(assembly, op.inputs[0]),
                 name=f"{op.name}/{index}" if index else op.name,
             )
@@ -154,7 +154,7 @@ def _convolutions(
     """Stock Conv Processes for a kernel ``[out, in / groups, k_h, k_w]``; geometry is (width, height)."""
     outputs: Value = []
     batch = assembly.deal.batch
-    kind = partial(BatchedConv, batch=batch) if batch > 1 else Conv
+    kind = partial(BatchedConv, batch=batch) if batch > 1 else Conv  # pyright: ignore[reportUnknownVariableType]
     for index, (chunk, exponent) in enumerate(_weights(assembly, weight)):
         process = assembly.add(
             kind(

@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -188,7 +188,7 @@ def _names_to_record(network: Network, record: str | Sequence[str]) -> list[str]
 
 
 @contextmanager
-def _progress(progress: bool | Report, samples: int) -> Iterator[Report]:
+def _progress(progress: bool | Report, samples: int) -> Generator[Report]:
     if callable(progress):
         yield progress
         return

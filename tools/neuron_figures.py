@@ -62,7 +62,7 @@ def firing() -> str:
         _text(LEFT + column / 2, height(membrane) - 8, "v"),
         _line(LEFT, height(membrane), LEFT + column, height(membrane), BLUE, 3),
     ]
-    bits = []
+    bits: list[int] = []
     for t in range(1, steps + 1):
         left = LEFT + t * column
         threshold = lsb * 2 ** (steps - t)
@@ -100,7 +100,7 @@ def transfer() -> str:
     ]
     for steps, color in ((1, GREY), (2, ORANGE), (4, BLUE)):
         largest = 2**steps - 1
-        points = []
+        points: list[tuple[float, float]] = []
         for k in range(-125, 626):
             u = Fraction(2 * k + 1, 1000)  # between ties
             # integers in units of 1/1000 of an LSB: the closed form of the hardware
@@ -139,7 +139,7 @@ PICTURES: dict[str, Callable[[], str]] = {
 
 def main(arguments: list[str]) -> int:
     """Write the pictures, or with ``--check`` compare them."""
-    stale = []
+    stale: list[str] = []
     for name, draw in PICTURES.items():
         path = IMAGES / f"{name}.svg"
         if "--check" in arguments:

@@ -80,7 +80,7 @@ class EmulationBackend:
         self.order, self.flags, self.edit = order, tuple(flags), edit
         self.blocks: tuple[int, int] = (0, 2**32 - 1)
         self._folder = folder or default_folder()
-        self._kernels: dict[str, ctypes._FuncPointer] = {}
+        self._kernels: dict[str, ctypes._FuncPointer] = {}  # pyright: ignore[reportPrivateUsage]
         self._lock = threading.RLock()
 
     def kernel(self, variant: Variant, device: int | None) -> Kernel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,7 +44,7 @@ def compile_assembly(assembly: Assembly, configuration_type: type[Any] = Loihi2S
 
 
 @contextmanager
-def _remembered_models() -> Iterator[None]:
+def _remembered_models() -> Generator[None]:
     """Let Lava look for the models of a Process class once instead of once per Process.
 
     The search executes every file beside the class: it takes most of the compilation of a deep network.

@@ -92,7 +92,7 @@ def _projection(projection: Projection, stream: Stream, codes: Array) -> tuple[A
 def loads(design: Design, codes: Mapping[str, Array] | Array) -> dict[str, Load]:
     """Work of every population on samples ``[N, *]``, by name."""
     values = source_codes(design, codes)
-    result = {}
+    result: dict[str, Load] = {}
     for population in design.populations.values():
         parts = [
             _projection(projection, design.streams[projection.link.source], values[projection.link.source])

@@ -196,7 +196,7 @@ class Design:
     top: str
     streams: Mapping[str, Stream]
     populations: Mapping[str, Population]
-    pools: Mapping[str, Pool] = field(default_factory=dict)
+    pools: Mapping[str, Pool] = field(default_factory=dict[str, Pool])
 
     def readers(self, source: str) -> list[str]:
         """Idents of the projections and pools that read a stream."""

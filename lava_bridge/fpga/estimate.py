@@ -27,7 +27,7 @@ def coefficients() -> dict[str, dict[str, dict[str, float]]]:
 
 def block_memories(width: int, depth: int, family: Family) -> int:
     """Block memories of a memory: the aspect ratio that takes the fewest."""
-    counts = []
+    counts: list[int] = []
     word = family.memory_width
     while word >= 1:
         words = family.memory_bits // family.memory_width * (family.memory_width // word)

@@ -187,7 +187,7 @@ def _origin(design: Design, name: str) -> str:
 
 
 def _described(used: Mapping[str, int], device: Device) -> str:
-    parts = []
+    parts: list[str] = []
     for name in over(used, device):
         limit = FILL[name] * device.capacity[name]
         parts.append(f"{used[name]} {name.upper()} where {limit:.0f} may be used")

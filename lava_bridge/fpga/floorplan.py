@@ -48,7 +48,8 @@ def _squares(places: list[tuple[int, int]]) -> str:
 
 
 def _legend(kinds: list[str], height: int) -> str:
-    parts, x = [], 0.0
+    parts: list[str] = []
+    x = 0.0
     for kind in ("lut", "bram", "dsp", "io"):
         if kind in kinds or (kind == "lut" and "ff" in kinds):
             colour = _COLOURS.get(kind, _SHADES[2])

@@ -227,7 +227,7 @@ def _implemented(
     """Synthesize and place; the floor plan."""
     build = folder / BUILD
     build.mkdir()
-    sources = []
+    sources: list[str] = []
     for path in sorted(folder.iterdir()):
         if path.suffix in (".sv", ".mem"):
             shutil.copyfile(path, build / path.name)

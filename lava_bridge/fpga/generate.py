@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -108,7 +108,7 @@ def _manifest(design: Design, sources: list[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def replacing_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing_folder(out: str | os.PathLike[str]) -> Generator[Path]:
     """Yield a temporary folder beside ``out``; it takes the place of ``out`` when the block succeeds.
 
     Raises:

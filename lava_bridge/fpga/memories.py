@@ -16,7 +16,7 @@ __all__ = ["hex_lines", "memory_files"]
 def hex_lines(rows: Iterable[Sequence[int]], widths: Sequence[int]) -> str:
     """One line of hexadecimal digits per row; the first field is the lowest, negative fields wrap."""
     digits = -(-sum(widths) // 4)
-    lines = []
+    lines: list[str] = []
     for row in rows:
         word, place = 0, 0
         for value, width in zip(row, widths, strict=True):

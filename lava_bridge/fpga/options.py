@@ -57,7 +57,7 @@ class Options:
     membrane_memory: str = "auto"
     digits: str = "csd"
     buffers: bool = True
-    per: Mapping[str, PopulationOptions] = field(default_factory=dict)
+    per: Mapping[str, PopulationOptions] = field(default_factory=dict[str, PopulationOptions])
 
     def __post_init__(self) -> None:
         for owner, part in (("Options", self), *((f"Options for {n!r}", p) for n, p in self.per.items())):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 __all__ = ["as_html"]
 
@@ -77,7 +77,7 @@ def _speed(performance: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _utilization(utilization: Mapping[str, Mapping[str, Any]], placed: Any) -> str:
-    rows = []
+    rows: list[str] = []
     for name, entry in utilization.items():
         bar = f'<div class="bar"><div style="width:{min(100.0, 100 * entry["share"]):.1f}%"></div></div>'
         share = f"{100 * entry['share']:.1f} %"
@@ -125,7 +125,8 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
-        return _text((", " if any(isinstance(one, str) for one in value) else " x ").join(map(str, value)))
+        items = cast("Sequence[Any]", value)
+        return _text((", " if any(isinstance(one, str) for one in items) else " x ").join(map(str, items)))
     if isinstance(value, float):
         return f"{value:,.1f}"
     return f"{value:,}" if isinstance(value, int) else _text(value)

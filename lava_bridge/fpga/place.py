@@ -209,7 +209,7 @@ def place(
     """Place and route with several seeds; arguments and errors as :func:`route`, per seed."""
     if not seeds or len(set(seeds)) != len(seeds):
         raise ParameterError(f"seeds: must be different numbers, got {list(seeds)}; name each once.")
-    runs = []
+    runs: list[Routed] = []
     for number, seed in enumerate(seeds, 1):
         line = f"{number} of {len(seeds)}: "
         told = _prefixed(progress, line)

@@ -119,7 +119,7 @@ def _synapses(network: Network, name: str, first: int) -> list[tuple[Synapse, in
     if isinstance(op, (Add, Flatten)):
         return [item for part in op.inputs for item in _synapses(network, part, first)]
     if isinstance(op, Concat):
-        found = []
+        found: list[tuple[Synapse, int]] = []
         for part in op.inputs:
             found += _synapses(network, part, first)
             first += math.prod(network.shapes[part])
@@ -174,7 +174,8 @@ def _natural(
 
 def _dense(network: Network, op: Synapse, channel: int, grids: dict[str, Grid]) -> list[Link] | None:
     assert isinstance(op, Dense)
-    links, first = [], 0
+    links: list[Link] = []
+    first = 0
     for source in sources_of(network, op.inputs[0]):
         grid = grids[source]
         size = math.prod(grid)
@@ -189,7 +190,8 @@ def _on_channels(
 ) -> list[Link] | None:
     """``make(source, first channel, channels)`` for every source, None where a source has other positions."""
     rows, columns = grid_of(network.shapes[op.inputs[0]])[1:]
-    links, first = [], 0
+    links: list[Link] = []
+    first = 0
     for source in sources_of(network, op.inputs[0]):
         grid = grids[source]
         if grid[1:] != (rows, columns):
@@ -259,7 +261,8 @@ def _expanded(network: Network, op: Synapse, first: int, grids: dict[str, Grid])
             f"{out} weights, more than {_MOST_EXPANDED}; flatten after a neuron instead."
         )
     matrix = op.apply(np.eye(size, dtype=np.int64).reshape(size, *shape)).reshape(size, out).T
-    links, begin = [], 0
+    links: list[Link] = []
+    begin = 0
     for source in sources_of(network, op.inputs[0]):
         grid = grids[source]
         kernel = matrix[:, begin : begin + math.prod(grid)].reshape(out, *grid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +130,7 @@ def simulator(
     netlist: tuple[str, ...] | None = None,
     folder: Path | None = None,
     progress: Callable[[str], Any] = str,
-) -> Iterator[Simulator]:
+) -> Generator[Simulator]:
     """Compile a design for simulation.
 
     Args:

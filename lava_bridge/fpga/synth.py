@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from spikejelly_pack.spec.errors import RunError
 
@@ -45,9 +45,8 @@ def cells_of(statistics: Mapping[str, Any], top: str) -> dict[str, int]:
     found = statistics.get("design") or modules.get(f"\\{top}") or modules.get(top)
     if not isinstance(found, Mapping) or "num_cells_by_type" not in found:
         raise RunError(f"synthesis of {top}: yosys must count its cells, did not; use yosys 0.23 or newer.")
-    return {
-        name: int(count) for name, count in found["num_cells_by_type"].items() if not name.startswith("$")
-    }
+    cells = cast("Mapping[str, Any]", found["num_cells_by_type"])
+    return {name: int(count) for name, count in cells.items() if not name.startswith("$")}
 
 
 def resources(cells: Mapping[str, int], device: Device) -> dict[str, int]:

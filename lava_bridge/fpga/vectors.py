@@ -44,7 +44,7 @@ def vector_files(design: Design, sources: list[str]) -> dict[str, bytes]:
     """
     network = design.network
     rng = np.random.default_rng(0)
-    codes = {}
+    codes: dict[str, Array] = {}
     for op in network.inputs:
         low = -op.max_code if op.signed else 0
         values = rng.integers(low, op.max_code + 1, size=(SAMPLES, *op.shape))

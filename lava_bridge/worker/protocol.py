@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -27,15 +27,15 @@ def from_line(line: str) -> dict[str, Any] | None:
     if not line.startswith(MARK):
         return None
     try:
-        message = json.loads(line[len(MARK) :])
+        message: Any = json.loads(line[len(MARK) :])
     except ValueError:
         return None
-    return message if isinstance(message, dict) else None
+    return cast("dict[str, Any]", message) if isinstance(message, dict) else None
 
 
 def save_arrays(folder: Path, prefix: str, arrays: Mapping[str, Array]) -> dict[str, str]:
     """Write arrays as ``.npy`` files; returns file name by array name (names may hold any character)."""
-    files = {}
+    files: dict[str, str] = {}
     for index, (name, array) in enumerate(arrays.items()):
         files[name] = f"{prefix}-{index}.npy"
         np.save(folder / files[name], array, allow_pickle=False)

@@ -66,7 +66,8 @@ def plugin_entropy(counts: ArrayLike) -> float:
 def miller_madow(counts: ArrayLike) -> float:
     """Entropy in bits with the first-order bias removed: plug-in plus ``(K - 1) / (2 N ln 2)``.
 
-    K counts the trains seen. Source: G. Miller, "Note on the bias of information estimates" (1955).
+    K counts the trains seen. Source: G. Miller, "Note on the bias of information estimates" (1955), after L.
+    Paninski, doi 10.1162/089976603321780272.
 
     Raises:
         ParameterError: No trial was counted.

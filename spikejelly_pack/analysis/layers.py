@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -136,7 +136,7 @@ def network_information(
 @contextmanager
 def _recording(
     found: dict[str, nn.Module], recorders: dict[str, _Recorder], neurons: int, generator: torch.Generator
-) -> Iterator[None]:
+) -> Generator[None]:
     def hook(name: str) -> Callable[..., None]:
         recorder = recorders[name]
 

@@ -21,13 +21,14 @@ from .products import ELEMENTWISE, PRODUCTS
 from .rows import Row
 from .signals import ANALOG, Ledger, Signal, float_bits, hidden
 from .sources import Reader
+from .storage import storage_of
 from .watch import Watch
 
 __all__ = ["BitBudgetCounter"]
 
 
 class BitBudgetCounter(BaseCounter):
-    """Counts S-ACE (ACE where nothing spikes), with everything a :class:`.BudgetReport` needs.
+    """Counts S-ACE (arXiv 2311.10802; ACE where nothing spikes), and all that a :class:`.BudgetReport` needs.
 
     Use it as SpikingJelly's counters, under ``DispatchCounterMode`` or ``FunctionCounterMode``; or through
     :func:`.measure`, which runs the pass and returns the report. ``get_total()`` and ``get_counts()`` are
@@ -218,7 +219,7 @@ class BitBudgetCounter(BaseCounter):
         key = (path, name, first, second, steps)
         row = self._rows.setdefault(key, Row(path, name, (first, second), steps))
         parameters = self.watch.parameters
-        row.stored = next((k for x in sides if (k := x.untyped_storage()._cdata) in parameters), None)
+        row.stored = next((k for x in sides if (k := storage_of(x)) in parameters), None)
         return row.add(product, factors, shadows)
 
     def _signal(self, x: Tensor, found: Signal | None, path: str) -> Signal:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .rows import Row
 from .signals import float_bits
+from .storage import storage_of
 
 __all__ = ["Memory", "memory_of"]
 
@@ -57,7 +58,7 @@ def _others(net: nn.Module, counted: dict[object, int], computed: set[str]) -> i
     total = 0
     seen: set[int] = set()
     for name, x in (*net.named_parameters(), *net.named_buffers()):
-        key = x.untyped_storage()._cdata
+        key = storage_of(x)
         layer, _, rest = name.partition("parametrizations.")
         original = rest.endswith("original") and layer.rstrip(".") in computed
         float_weight = name.endswith(".weight") and name.removesuffix(".weight") in computed
@@ -76,6 +77,6 @@ def _state(net: nn.Module, samples: int) -> int:
     total = 0
     for module in net.modules():
         if isinstance(module, base.MemoryModule):
-            tensors = [x for x in module._memories.values() if isinstance(x, Tensor)]
+            tensors = [x for x in module._memories.values() if isinstance(x, Tensor)]  # pyright: ignore[reportPrivateUsage]
             total += sum(x.numel() // samples * float_bits(x) for x in tensors)
     return total

@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from . import names
 from .signals import ANALOG, CONSTANT, Ledger, Shadows, Signal
+from .storage import storage_of
 
 __all__ = ["PASSING", "Call", "passes"]
 
@@ -79,7 +80,7 @@ def _sources(signals: list[Signal]) -> tuple[str, ...]:
 
 def _same_storage(call: Call) -> bool:
     out = call.output
-    return any(x.untyped_storage()._cdata == out.untyped_storage()._cdata for x in call.inputs)
+    return any(storage_of(x) == storage_of(out) for x in call.inputs)
 
 
 def _mapped(book: Ledger, call: Call) -> Shadows:
@@ -195,7 +196,7 @@ def _scaling(book: Ledger, call: Call) -> None:
     out, inputs = call.output, call.inputs
     known = [book.find(x) for x in inputs]
     carried = [(x, s) for x, s in zip(inputs, known, strict=True) if s is not None and s.kind in _CARRIED]
-    others = [s for x, s in zip(inputs, known, strict=True) if s is None or s.kind not in _CARRIED]
+    others = [s for s in known if s is None or s.kind not in _CARRIED]
     divisor = call.name in ("div", "true_divide") and len(carried) == 1 and carried[0][0] is not call.args[0]
     if out is None or len(carried) != 1 or divisor or any(s is None or not s.factor for s in others):
         return _soma(book, call)
@@ -289,7 +290,7 @@ PASSING: dict[str, Rule] = {
 def passes(name: str, func: Any) -> Rule | None:
     """The rule of an operation that is no synapse; None where there is none."""
     rule = PASSING.get(name)
-    if rule is None and isinstance(func, torch._ops.OpOverload):
+    if rule is None and isinstance(func, torch._ops.OpOverload):  # pyright: ignore[reportPrivateUsage]
         if func.is_view:
             return _nothing
         if torch.Tag.pointwise in func.tags:

@@ -8,7 +8,7 @@ reach a synapse are known exactly, whatever scale the values have by then.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils._python_dispatch import _disable_current_modes  # pyright: ignore[reportPrivateUsage]
 
 from ..spec.budget import FLOAT_BITS, Operand
+from .storage import storage_of
 
 __all__ = ["ANALOG", "CONSTANT", "Ledger", "Shadows", "Signal", "float_bits", "hidden"]
 
@@ -96,9 +97,9 @@ def float_bits(x: Tensor) -> int:
 
 
 @contextmanager
-def hidden() -> Iterator[None]:
+def hidden() -> Generator[None]:
     """Run operations that no counter sees."""
-    with torch.no_grad(), _disable_current_modes(), torch._C.DisableTorchFunction():
+    with torch.no_grad(), _disable_current_modes(), torch._C.DisableTorchFunction():  # pyright: ignore[reportPrivateUsage]
         yield
 
 
@@ -133,7 +134,7 @@ class Ledger:
         """Enter what ``x`` and every view of its storage carry."""
         storage = x.untyped_storage()
         flat = None if shadows is None else (_flat(x, shadows[0]), _flat(x, shadows[1]))
-        self._entries[storage._cdata] = _Entry(StorageWeakRef(storage), signal, flat)
+        self._entries[storage_of(x)] = _Entry(StorageWeakRef(storage), signal, flat)
         self._written += 1
         if self._written % _PURGE_EVERY == 0:
             self._entries = {k: e for k, e in self._entries.items() if not e.storage.expired()}
@@ -158,7 +159,7 @@ class Ledger:
     def _entry(self, x: Any) -> _Entry | None:
         if not isinstance(x, Tensor) or x.layout is not torch.strided:
             return None
-        entry = self._entries.get(x.untyped_storage()._cdata)
+        entry = self._entries.get(storage_of(x))
         return None if entry is None or entry.storage.expired() else entry
 
 

@@ -20,6 +20,7 @@ from ..neuron import SpikePackNode
 from ..recipes.quantizers import QUANTIZERS
 from .signals import ANALOG, Ledger, Signal, float_bits, hidden
 from .sources import Emission, Reader, reader_of
+from .storage import storage_of
 
 __all__ = ["Watch"]
 
@@ -84,10 +85,10 @@ class Watch:
                 self.names.setdefault(child, path)
                 if self.window is None and isinstance(child, SpikePackNode) and child.form == "serial":
                     self.window = child.params.window_steps
-        for x in (*module._parameters.values(), *module._buffers.values()):
-            if isinstance(x, Tensor) and x.is_floating_point() and self.book.find(x) is None:
+        for x in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+            if x.is_floating_point() and self.book.find(x) is None:
                 self.book.put(x, Signal("weight", float_bits(x)))
-                self.parameters.add(x.untyped_storage()._cdata)
+                self.parameters.add(storage_of(x))
 
     def emitted(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         """A neuron, quantizer or computed weight is done."""

@@ -31,7 +31,7 @@ def describe(path: str) -> dict[str, Any]:
         "time_steps": network.time_steps,
         "windows": network.windows,
         "latency_windows": network.depth,
-        "golden_samples": 0 if golden is None else len(next(iter(golden.values()))),
+        "golden_samples": len(next(iter(golden.values()), ())),
         "provenance": network.provenance,
         "operations": [_operation(network, op, widths) for op in network.ops.values()],
     }

@@ -29,12 +29,16 @@ def split_windows(sequence: torch.Tensor, time_steps: int, owner: str) -> torch.
 def decode_output(sequence: torch.Tensor, time_steps: int, tau: float = 2.0) -> torch.Tensor:
     """Decode a serial output ``[T*W, *]`` to ``[W, *]``: ``sum_t q_t y[t] / Q`` of each window.
 
-    The plain mean over the T steps weighs all digits alike and is wrong for codes.
+    The plain mean over the T steps weighs all digits alike and is wrong for codes. Equation: *decode* of
+    SpikePack, arXiv 2501.14484.
 
     Args:
         sequence: Spikes or affine functions of them, ``[T*W, *]``.
         time_steps: T; where codes differ in length, the window L.
         tau: Base of the digits, dimensionless, 1 < tau <= 2.
+
+    Returns:
+        Decoded values ``[W, *]``, in the type of ``sequence`` if that is floating.
 
     Raises:
         ShapeError: The first axis is no multiple of T.

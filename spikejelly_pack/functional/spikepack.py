@@ -5,7 +5,7 @@ All membranes are computed in float32 (float64 for float64 input); the output ha
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -110,7 +110,7 @@ def spikepack_windows(
     provider: str = "auto",
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
     """:func:`spikepack_packed` over W windows ``[W, N, *]``: at once without leak, else one after another."""
-    options = {"scale_output": scale_output, "provider": provider}
+    options: dict[str, Any] = {"scale_output": scale_output, "provider": provider}
     if params.leak == 0.0 or u.shape[0] == 0:
         return spikepack_packed(u, carry, theta, params, **options)
     if not params.silent_steps and ops.uses_kernels(provider, "fire", u, theta):

@@ -21,8 +21,8 @@ from ..spec.execute import visible
 from ..spec.graph import Input, Network, Readout
 from ..spec.parameters import NeuronParameters
 from ..spec.windows import by_window, in_order, windows_of
-from . import accelerated_carry as _carry  # noqa: F401  (fills STEPS)
-from . import accelerated_maps as _maps  # noqa: F401
+from . import accelerated_carry as _carry  # noqa: F401  # pyright: ignore[reportUnusedImport]  (fills STEPS)
+from . import accelerated_maps as _maps  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from .accelerated_ops import STEPS, Step
 from .export import build_integer
 from .fused import fuse

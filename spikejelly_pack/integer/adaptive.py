@@ -4,7 +4,7 @@ A row of real weights t (in units of the membrane) becomes integers w. On inputs
 errs by ``(w - t) G (w - t)^T`` around its mean, and the mean of the error moves into the bias. Starting from
 the nearest integers, one weight at a time goes to its other neighbour while that lowers the error: coordinate
 descent on the objective of Nagel et al., Up or Down? Adaptive Rounding for Post-Training Quantization (ICML
-2020), section 3.1, which they relax instead. Weights that are integers already stay.
+2020, arXiv 2004.10568), section 3.1, which they relax instead. Weights that are integers already stay.
 
 The inputs are the codes of the integer network in the making, so that each layer is rounded for what the
 rounded layers before it emit.

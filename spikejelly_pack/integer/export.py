@@ -23,7 +23,7 @@ from ..spec.graph.network import check_windows
 from ..spec.graph.neuron import check_state_bits
 from ..spec.targets import Target, check_target, load_target
 from ..spec.windows import by_window
-from . import map_rules as _maps  # noqa: F401  (fills RULES)
+from . import map_rules as _maps  # noqa: F401  # pyright: ignore[reportUnusedImport]  (fills RULES)
 from .adaptive import Rounder
 from .builder import IntegerBuilder, analog_error
 from .examples import Example, named_examples, streams_of
@@ -65,6 +65,9 @@ def build_integer(
             should then be a few hundred samples; most useful below 8 bits. See :mod:`.adaptive`.
         windows: W, windows of one sample: ``example_input`` is then ``[W, N, *]``. Nodes with a leak ``2^-k``
             carry from one to the next and start each sample from nothing.
+
+    Returns:
+        The network: graph, integer weights and thresholds, and the scales of inputs and outputs.
 
     Raises:
         UnsupportedError: A layer has no integer form, or with ``exact`` no exact one; the message names it.
@@ -261,6 +264,9 @@ def export(
         windows: As there.
         target: Name of a device (``"loihi2"``), path of a target file, or a :class:`..spec.targets.Target`:
             the network is proven to keep its limits, whatever the input, before anything is written.
+
+    Returns:
+        The integer network in the file, as :func:`build_integer` makes it.
 
     Raises:
         BoundError: As :func:`build_integer`, or the network does not keep a limit of the target.

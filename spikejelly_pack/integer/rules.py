@@ -202,9 +202,8 @@ def _adaptive(
     _builder: IntegerBuilder, name: str, module: nn.AdaptiveAvgPool2d, inputs: list[Value]
 ) -> Value:
     value = needs(name, inputs[0], "average pooling", axes=3)
-    wanted = [
-        n if w is None else w for n, w in zip(value.shape[1:], pair_of(module.output_size), strict=True)
-    ]
+    sizes: Any = pair_of(module.output_size)  # None: the size stays
+    wanted = [n if w is None else w for n, w in zip(value.shape[1:], sizes, strict=True)]
     if any(n % w for n, w in zip(value.shape[1:], wanted, strict=True)):
         raise UnsupportedError(
             f"layer {name!r}: adaptive pooling must divide {value.shape[1:]} evenly, got output size "

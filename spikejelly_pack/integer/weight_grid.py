@@ -98,7 +98,7 @@ def plain_weights(net: nn.Module) -> nn.Module:
 def _quantizer(module: nn.Module) -> Any:
     if not parametrize.is_parametrized(module, "weight"):
         return None
-    chain: Any = module._modules["parametrizations"]
+    chain: Any = module.parametrizations
     last = chain["weight"][-1]
     alone = len(chain) == 1 and len(chain["weight"]) == 1
     return last if alone and hasattr(last, "bits") and callable(getattr(last, "integers", None)) else None

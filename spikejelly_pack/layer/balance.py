@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -37,19 +37,22 @@ class Delay:
 
 
 @contextmanager
-def _single_step(net: nn.Module) -> Iterator[None]:
+def _single_step(net: nn.Module) -> Generator[None]:
     """Step mode ``"s"`` for the time of a trace; step modes are put back, states are not touched."""
     modes = {
-        m: m._step_mode for m in net.modules() if isinstance(m, base.StepModule) and hasattr(m, "_step_mode")
+        m: m._step_mode  # pyright: ignore[reportPrivateUsage]  (the property's setter asks the module's rules)
+        for m in net.modules()
+        if isinstance(m, base.StepModule) and hasattr(m, "_step_mode")
     }
     own = net.__dict__.pop("forward", None)
     try:
         for module in modes:
-            module._step_mode = "s" if "s" in module.supported_step_mode() else module._step_mode
+            if "s" in module.supported_step_mode():
+                module._step_mode = "s"  # pyright: ignore[reportPrivateUsage]
         yield
     finally:
         for module, mode in modes.items():
-            module._step_mode = mode
+            module._step_mode = mode  # pyright: ignore[reportPrivateUsage]
         if own is not None:
             net.__dict__["forward"] = own
 
@@ -90,6 +93,9 @@ def latency(net: nn.Module) -> int:
 
     Args:
         net: Network of SpikePack nodes whose forward torch.fx can trace.
+
+    Returns:
+        Time steps, a multiple of the window.
 
     Raises:
         UnsupportedError: No node, nodes of different windows, or a forward that does not trace.

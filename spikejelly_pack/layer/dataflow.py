@@ -194,8 +194,8 @@ def _operation_kind(node: fx.Node, inputs: list[Kind], _net: nn.Module) -> Kind:
 
 
 _RULES: dict[str, Callable[[fx.Node, list[Kind], nn.Module], Kind]] = {
-    "placeholder": lambda *_: Kind.CURRENT,
-    "get_attr": lambda *_: Kind.CONSTANT,
+    "placeholder": lambda _node, _inputs, _net: Kind.CURRENT,
+    "get_attr": lambda _node, _inputs, _net: Kind.CONSTANT,
     "call_module": _module_kind,
     "call_function": _operation_kind,
     "call_method": _operation_kind,

@@ -27,6 +27,10 @@ class SpikeDelay(FormModule):
 
     Shape:
         ``x`` and the output have the same shape.
+
+    Raises:
+        ParameterError: ``windows`` is negative or no integer.
+        ShapeError: The shape changed within a sequence.
     """
 
     def __init__(

@@ -55,7 +55,7 @@ class SelfAttentionProduct(WindowModule):
     scale = 0.125
 
     def compute(self, *values: Tensor) -> Tensor:
-        result: Tensor = SpikingSelfAttention._ssa_kernel_torch(values[0], self.scale)
+        result: Tensor = SpikingSelfAttention._ssa_kernel_torch(values[0], self.scale)  # pyright: ignore[reportPrivateUsage]
         return result
 
 

@@ -125,7 +125,10 @@ def sew_block(site: Site) -> Outcome:
     block = site.module
     if isinstance(block, exact.ExactBasicBlock | exact.ExactBottleneck) or block.cnf == "ADD":
         return keep()
-    types = {sew_resnet.BasicBlock: exact.ExactBasicBlock, sew_resnet.Bottleneck: exact.ExactBottleneck}
+    types: dict[type[nn.Module], type[nn.Module]] = {
+        sew_resnet.BasicBlock: exact.ExactBasicBlock,
+        sew_resnet.Bottleneck: exact.ExactBottleneck,
+    }
     if type(block) not in types:
         return _subclass(site, sew_resnet.BasicBlock)
     part = SpikePackProduct(**site.window_arguments)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from spikingjelly.activation_based import layer
 from spikingjelly.activation_based.neuron.base_node import BaseNode
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.dropout import _DropoutNd
+from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPrivateUsage]
+from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]
+from torch.nn.modules.dropout import _DropoutNd  # pyright: ignore[reportPrivateUsage]
 
 from ..neuron import SpikePackNode
 from .dataflow import Kind
@@ -131,7 +131,7 @@ def activation(site: Site) -> Outcome:
 @handles(_BatchNorm)
 def batch_norm(site: Site) -> Outcome:
     """Affine in eval mode, if it keeps running statistics."""
-    if site.module.running_mean is None:
+    if site.module.running_mean is None:  # pyright: ignore[reportUnnecessaryComparison]
         return name(
             "it normalises by the statistics of single steps, in eval mode too",
             "keep running statistics (track_running_stats=True)",

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from spikingjelly.activation_based import layer
 from torch import Tensor, fx, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd  # pyright: ignore[reportPrivateUsage]
 from torch.nn.utils import parametrize
 
 from ..neuron import SpikePackNode

@@ -8,7 +8,7 @@ questions are answered from it: shapes stay symbolic, so the graph is not tied t
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -90,10 +90,14 @@ class ExampleTracer(fx.Tracer):
 
 
 @contextmanager
-def _undisturbed(net: nn.Module) -> Iterator[None]:
+def _undisturbed(net: nn.Module) -> Generator[None]:
     """Evaluate without leaving a trace: no gradients, no running statistics, memories put back."""
     training = {module: module.training for module in net.modules()}
-    memories = {m: dict(m._memories) for m in net.modules() if isinstance(m, base.MemoryModule)}
+    memories = {
+        m: dict(m._memories)  # pyright: ignore[reportPrivateUsage]
+        for m in net.modules()
+        if isinstance(m, base.MemoryModule)
+    }
     net.eval()
     try:
         with torch.no_grad():
@@ -102,7 +106,7 @@ def _undisturbed(net: nn.Module) -> Iterator[None]:
         for module, flag in training.items():
             module.training = flag
         for module, state in memories.items():
-            module._memories.update(state)
+            module._memories.update(state)  # pyright: ignore[reportPrivateUsage]
 
 
 def trace(net: nn.Module, example: Tensor | tuple[Tensor, ...] | None = None) -> tuple[fx.Graph | None, str]:

@@ -147,7 +147,8 @@ def _linear(walk: _Walk, name: str, module: nn.Linear, value: Value, shape: Shap
         )
     weight = _array(walk, module.weight)
     nir = walk.writer.nir
-    node = nir.Linear(weight) if module.bias is None else nir.Affine(weight, _array(walk, module.bias))
+    bias: Any = module.bias  # annotated as if there always were one
+    node = nir.Linear(weight) if bias is None else nir.Affine(weight, _array(walk, bias))
     return walk.writer.add(name, node, value, shape)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,7 +33,7 @@ def nir_package() -> Any:
 
 
 @contextmanager
-def faults_of_nir(owner: str, requirement: str, remedy: str) -> Iterator[None]:
+def faults_of_nir(owner: str, requirement: str, remedy: str) -> Generator[None]:
     """Tell what the library says about a graph or file in one sentence.
 
     Raises:

@@ -38,6 +38,8 @@ def read_nir(
 ) -> fx.GraphModule:
     """Read a NIR graph into a network of SpikePackNodes in packed form.
 
+    NIR: Pedersen et al., Neuromorphic intermediate representation (2024), doi 10.1038/s41467-024-52259-9.
+
     Args:
         source: Path of a NIR file, or a ``nir.NIRGraph``.
         time: What becomes of NIR's time. ``"rate"``: nothing is left of it; an ``IF`` becomes a node whose
@@ -58,6 +60,7 @@ def read_nir(
         UnsupportedError: A node has no meaning here; the message names it.
         ExchangeFileError: The file is no NIR file, or the graph is inconsistent.
         ShapeError: Shapes do not fit.
+        DtypeError: ``dtype`` is neither float32 nor float64.
         ParameterError: An argument or a neuron's parameter is outside its range.
         EnvironmentMissingError: The package ``nir`` is not installed.
     """

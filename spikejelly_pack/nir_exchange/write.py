@@ -20,9 +20,10 @@ __all__ = ["write_nir"]
 def write_nir(
     net: nn.Module | Network, path: str | os.PathLike[str] | None, example_input: Tensor | None = None
 ) -> Any:
-    """Write the packed form of a network as a NIR graph; returns the ``nir.NIRGraph``.
+    """Write the packed form of a network as a NIR graph.
 
-    A population becomes a sub-graph that fires its digits without time, see :mod:`.digits`.
+    NIR: Pedersen et al., Neuromorphic intermediate representation (2024), doi 10.1038/s41467-024-52259-9. A
+    population becomes a sub-graph that fires its digits without time, see :mod:`.digits`.
 
     Args:
         net: A network of SpikePackNodes and SpikingJelly's or torch's layers (BatchNorm is folded), or an
@@ -31,6 +32,9 @@ def write_nir(
         path: Target, by custom ``*.nir``; written whole or not at all. None writes nothing.
         example_input: One batch ``[N, *]``; gives the shapes of a network of modules. Integer networks know
             theirs.
+
+    Returns:
+        The ``nir.NIRGraph``.
 
     Raises:
         UnsupportedError: An operation has no counterpart in NIR; the message names it.

@@ -1,4 +1,4 @@
-"""Identities that change or refuse a gradient."""
+"""Identities that change (LSQ, arXiv 1902.08153) or refuse a gradient."""
 
 from __future__ import annotations
 

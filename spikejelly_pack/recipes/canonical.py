@@ -112,7 +112,7 @@ def _checked(node: fx.Node, module: Any) -> nn.Module:
             f"layer {node.target!r}: Flatten must keep the batch axis and nothing else, got start_dim="
             f"{module.start_dim}, end_dim={module.end_dim}; use Flatten()."
         )
-    if hasattr(module, "weight") and "weight" not in module._parameters:
+    if hasattr(module, "weight") and "weight" not in module._parameters:  # pyright: ignore[reportPrivateUsage]
         raise UnsupportedError(
             f"layer {node.target!r}: weight must be a parameter, got one that a hook computes; "
             "bake it in first (torch.nn.utils.remove_weight_norm)."

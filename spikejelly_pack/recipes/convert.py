@@ -87,6 +87,9 @@ def convert(
             called again with the same network, settings and data. T may differ.
         resume_every: Batches between two writes of it.
 
+    Returns:
+        The network, with ``.report``: a ``torch.fx.GraphModule``, or a :class:`.SpikePackNetwork`.
+
     Raises:
         UnsupportedError: An operation has no rule, a layer saw no data, or ``strict`` is not met.
         DtypeError: The data is empty, or a value is not finite.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -64,8 +64,9 @@ def finetune(
 
     Meant for few time steps (T <= 3). Runs in packed form with the nodes' straight-through gradient. The
     thresholds are learned (LSQ gradient scale) and constants again afterwards: form, ``state_dict`` keys and
-    export stay what they were. No labels are needed. Layers that behave otherwise in training (BatchNorm,
-    dropout) stay in evaluation mode. Adam, with a cosine from ``learning_rate`` to 0 over the epochs.
+    export stay what they were. No labels are needed: the source network teaches (distillation, arXiv
+    1503.02531). Layers that behave otherwise in training (BatchNorm, dropout) stay in evaluation mode.
+    Adam, with a cosine from ``learning_rate`` to 0 over the epochs.
 
     Args:
         snn: A converted network in packed form.
@@ -153,7 +154,7 @@ def _check(snn: nn.Module, data: Any, epochs: Any, learning_rate: Any) -> None:
 
 
 @contextmanager
-def _evaluating(net: nn.Module) -> Iterator[None]:
+def _evaluating(net: nn.Module) -> Generator[None]:
     """Evaluation mode; afterwards every module's own mode again."""
     before = {module: module.training for module in net.modules()}
     net.eval()
@@ -165,7 +166,7 @@ def _evaluating(net: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _trainable(snn: nn.Module) -> Iterator[list[nn.Parameter]]:
+def _trainable(snn: nn.Module) -> Generator[list[nn.Parameter]]:
     """All parameters, the thresholds among them, ready for an optimizer; afterwards as they were."""
     asked = {parameter: parameter.requires_grad for parameter in snn.parameters()}
     fixed = [
@@ -175,7 +176,7 @@ def _trainable(snn: nn.Module) -> Iterator[list[nn.Parameter]]:
     ]
     for node in fixed:
         theta = node.theta
-        del node._buffers["theta"]
+        del node.theta
         node.register_parameter("theta", nn.Parameter(theta.detach().clone()))
         node.learnable_threshold = "channel" if theta.dim() else "tensor"
     for parameter in snn.parameters():
@@ -186,7 +187,7 @@ def _trainable(snn: nn.Module) -> Iterator[list[nn.Parameter]]:
     finally:
         for node in fixed:
             theta = node.threshold.detach().clone()
-            del node._parameters["theta"]
+            del node.theta
             node.register_buffer("theta", theta)
             node.learnable_threshold = False
         for parameter, wanted in asked.items():

@@ -60,7 +60,8 @@ class SpikePackQuantizedRecipe(FXConversionRecipe):
     Every activation quantizer becomes a SpikePack node with as many digits as the quantizer has bits; the
     weights stay what they are (fake-quantized weights become plain ones). Use it as
     ``ann2snn.Converter(SpikePackQuantizedRecipe(loader)).convert(ann)``. Each node is compared with its
-    quantizer on every value of the data: differences beyond ties that round to even are an error.
+    quantizer on every value of the data: differences beyond ties that round to even are an error. Quantizers
+    that are read: QCFS (arXiv 2303.04347), LSQ (arXiv 1902.08153) and those of torch.ao.
 
     Args:
         dataloader: Batches on which nodes and quantizers are compared: a tensor, or a tuple, list or dict
@@ -76,6 +77,7 @@ class SpikePackQuantizedRecipe(FXConversionRecipe):
     Raises:
         ParameterError: A parameter is outside its range.
         UnsupportedError: A quantizer or layer has no exact form (raised while converting; names it).
+        DtypeError: The data is empty (while converting).
     """
 
     def __init__(

@@ -38,7 +38,7 @@ __all__ = ["SpikePackRecipe"]
 
 
 class SpikePackRecipe(FXConversionRecipe):
-    """Near-lossless conversion: every rectifier becomes a SpikePack node, every synapse reads spikes.
+    """Near-lossless conversion (arXiv 2501.14484): rectifiers become SpikePack nodes, synapses read spikes.
 
     Use it as ``ann2snn.Converter(SpikePackRecipe(loader, time_steps=8)).convert(ann)``. The result is a
     ``GraphModule`` in packed form (``[N, *]`` in and out) that :func:`.set_form` and SpikingJelly's
@@ -67,6 +67,7 @@ class SpikePackRecipe(FXConversionRecipe):
     Raises:
         ParameterError: A parameter is outside its range.
         UnsupportedError: A layer has no rule (raised while converting; the message names it).
+        DtypeError: The data is empty (while converting).
     """
 
     def __init__(

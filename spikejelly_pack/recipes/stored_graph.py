@@ -64,7 +64,7 @@ MODULES: dict[type[nn.Module], tuple[str, ...]] = {
     SpikePackNode: _NODE,
 }
 _BY_NAME = {kind.__name__: kind for kind in MODULES}
-_BIASED = (nn.Linear, nn.modules.conv._ConvNd)
+_BIASED = (nn.Linear, nn.modules.conv._ConvNd)  # pyright: ignore[reportPrivateUsage]
 #: Made from a tensor of the file: class name, and the constructor argument with the state's name.
 _FROM_TENSOR: dict[type[nn.Module], tuple[str, str]] = {
     SpikePackNode: ("v_threshold", "theta"),
@@ -134,7 +134,7 @@ def _described(path: str, module: nn.Module) -> dict[str, Any]:
     arguments: dict[str, Any] = {name: getattr(module, name) for name in MODULES[kind]}
     if isinstance(module, SpikePackNode):
         arguments |= {name: getattr(module.params, name) for name in _CODE}
-        if module.v_threshold is not None and "theta" not in dict(module.named_buffers()):
+        if "theta" not in dict(module.named_buffers()):
             arguments["v_threshold"] = float(module.v_threshold)
     if isinstance(module, _BIASED):
         arguments["bias"] = module.bias is not None
@@ -206,7 +206,7 @@ def _made(name: str, about: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
 def _place(root: nn.Module, path: str, module: nn.Module) -> None:
     *parents, leaf = path.split(".")
     for name in parents:
-        if name not in root._modules:
+        if name not in root._modules:  # pyright: ignore[reportPrivateUsage]
             root.add_module(name, nn.Module())
         root = root.get_submodule(name)
     root.add_module(leaf, module)

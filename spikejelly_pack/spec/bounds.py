@@ -52,7 +52,7 @@ def accumulator_bounds(network: Network) -> list[Bound]:
     """Bound of every neuron and readout, in order."""
     low: dict[str, Array] = {}
     high: dict[str, Array] = {}
-    bounds = []
+    bounds: list[Bound] = []
     for op in network.ops.values():
         lows, highs = [low[name] for name in op.inputs], [high[name] for name in op.inputs]
         if isinstance(op, (Neuron, Readout)):

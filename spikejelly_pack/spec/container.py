@@ -11,7 +11,7 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import safetensors
@@ -23,6 +23,7 @@ __all__ = ["FORMAT", "VERSIONS", "fail", "pack_file", "read_file"]
 
 FORMAT = "spikepack-network"
 VERSIONS = (1, 2)  # files of all of these are read; the oldest that holds a network is written
+_open: Any = safetensors.safe_open  # has no annotations
 _EXPORT_AGAIN = "export the network again"
 _ALTERED = "the file was altered; export the network again"
 _METADATA_KEYS = {"format", "graph", "sha256"}
@@ -56,7 +57,8 @@ def pack_file(tensors: Mapping[str, Array], document: Mapping[str, Any]) -> byte
     header: dict[str, Any] = {
         "__metadata__": {"format": FORMAT, "graph": graph, "sha256": _text_digest(graph)}
     }
-    parts, offset = [], 0
+    parts: list[bytes] = []
+    offset = 0
     for name in order:
         data = _little(tensors[name]).tobytes()
         header[name] = {
@@ -84,9 +86,10 @@ def read_file(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
             "check the path",
         )
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        with _open(path, framework="numpy") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            names: list[str] = file.keys()
+            tensors: dict[str, Array] = {name: file.get_tensor(name) for name in names}
     except (safetensors.SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         # The last two: dtypes that numpy lacks.
         raise fail(path, f"must be a whole safetensors file of integers and floats, got {error}") from None
@@ -112,11 +115,12 @@ def _document(path: Path, text: str) -> dict[str, Any]:
         raise ValueError(f"{name} is no JSON number")
 
     try:
-        document = json.loads(text, object_pairs_hook=unique, parse_constant=no_number)
+        found = json.loads(text, object_pairs_hook=unique, parse_constant=no_number)
     except (ValueError, RecursionError) as error:
         raise fail(path, f"the graph must be JSON, got {error}") from None
-    if not isinstance(document, dict):
-        raise fail(path, f"the graph must be a JSON object, got {type(document).__name__}")
+    if not isinstance(found, dict):
+        raise fail(path, f"the graph must be a JSON object, got {type(found).__name__}")
+    document = cast("dict[str, Any]", found)
     version = document.get("version")
     if type(version) is not int or version not in VERSIONS:
         known = " or ".join(map(str, VERSIONS))
@@ -127,6 +131,7 @@ def _document(path: Path, text: str) -> dict[str, Any]:
 def _check_tensors(path: Path, digests: Any, tensors: Mapping[str, Array]) -> None:
     if not isinstance(digests, dict):
         raise fail(path, "the graph must list a checksum for each tensor under 'sha256'", _ALTERED)
+    digests = cast("dict[str, Any]", digests)
     if different := sorted(set(digests) ^ set(tensors)):
         raise fail(
             path, f"the tensors must be those the graph lists, got a difference in {different}", _ALTERED

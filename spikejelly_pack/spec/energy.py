@@ -19,7 +19,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from .budget import FLOAT_BITS, RATES, SynapticCost
 from .errors import ParameterError
@@ -61,7 +61,7 @@ class EnergyTable:
         if not _positive(self.technology_nm):
             raise self._wrong("technology_nm", "a positive number", self.technology_nm)
         for field, needed in (("add", ("int32", "float32")), ("multiply", ("float32",))):
-            entries = getattr(self, field)
+            entries: Mapping[object, object] = getattr(self, field)
             named = isinstance(entries, Mapping) and all(
                 _width(key) and _positive(v) for key, v in entries.items()
             )
@@ -123,13 +123,14 @@ def load_energy_table(file: str | os.PathLike[str] = DEFAULT_TABLE) -> EnergyTab
             f"energy table {str(path)!r}: must be JSON, got {error}; mend the file."
         ) from None
     fields = set(EnergyTable.__dataclass_fields__)
-    if not isinstance(found, dict) or set(found) != fields:
-        given = sorted(found) if isinstance(found, dict) else type(found).__name__
+    entries = cast("dict[str, Any]", found) if isinstance(found, dict) else None
+    if entries is None or set(entries) != fields:
+        given = type(cast("object", found)).__name__ if entries is None else sorted(entries)
         raise ParameterError(
             f"energy table {str(path)!r}: must have the entries {', '.join(sorted(fields))}, got {given}; "
             "add or remove entries."
         )
-    return EnergyTable(**found)
+    return EnergyTable(**entries)
 
 
 def synaptic_energy(cost: SynapticCost, table: EnergyTable, rate: str = "digit") -> float:

@@ -117,7 +117,7 @@ def fire_digits(membrane: Any, thresholds: Iterable[Any]) -> tuple[list[Any], An
 
     The result is the lexicographically largest code whose sum does not exceed ``membrane``.
     """
-    spikes = []
+    spikes: list[Any] = []
     for threshold in thresholds:
         spike, membrane = fire_digit(membrane, threshold)
         spikes.append(spike)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -124,14 +124,15 @@ def _constants(cls: type[Op], version: int) -> list[str]:
 
 
 def _check_document(path: Path, document: dict[str, Any]) -> None:
-    keys = _TOP_KEYS | ({"windows"} if document["version"] > 1 else set())
+    keys = _TOP_KEYS | {"windows"} if document["version"] > 1 else _TOP_KEYS
     if set(document) != keys:
         raise fail(path, f"the graph must have the keys {sorted(keys)}, got {sorted(document)}")
     if type(document["tau"]) is not int or document["tau"] != 2:
         raise fail(
             path, f"tau must be 2, got {document['tau']!r}", "the integer form exists for tau = 2 only"
         )
-    if not isinstance(document["ops"], list) or not all(isinstance(entry, dict) for entry in document["ops"]):
+    ops: Any = document["ops"]
+    if not isinstance(ops, list) or not all(isinstance(entry, dict) for entry in cast("list[Any]", ops)):
         raise fail(path, "ops must be a list of JSON objects")
 
 

@@ -1,4 +1,4 @@
-"""SpikePack neurons on integer arrays: what all three forms share."""
+"""SpikePack neurons (arXiv 2501.14484) on integer arrays: what all three forms share."""
 
 from __future__ import annotations
 

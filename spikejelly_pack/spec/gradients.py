@@ -1,7 +1,8 @@
-"""Straight-through gradients of SpikePack, once, with operators only (design section 2, row *backward*).
+"""Straight-through gradients of SpikePack, once, with operators only (docs/equations.md, row *backward*).
 
 ``inside`` marks ``v_0`` within ``[0, theta]`` (signed: ``[-theta, theta]``), ends included; there is no
-backpropagation through the T digits.
+backpropagation through the T digits. Straight-through estimator: Bengio et al., arXiv 1308.3432; the gradient
+of the threshold follows learned step sizes (LSQ), arXiv 1902.08153.
 """
 
 from __future__ import annotations

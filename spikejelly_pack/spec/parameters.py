@@ -70,7 +70,7 @@ def check_choice(owner: str, name: str, value: object, choices: tuple[str, ...])
 
 @dataclass(frozen=True)
 class NeuronParameters:
-    """Constants of one SpikePack neuron (design section 2); the threshold itself is data, not a constant.
+    """Constants of one SpikePack neuron (arXiv 2501.14484); the threshold itself is data, not a constant.
 
     Attributes:
         time_steps: T, digits of one code (1..16).
@@ -84,6 +84,9 @@ class NeuronParameters:
         window_steps: L (derived).
         weights: Digit weights q_t = tau^(T-t), most significant first (derived).
         weight_sum: Q, the sum of the digit weights; 2^T - 1 for tau = 2 (derived).
+
+    Raises:
+        ParameterError: A constant is outside its range.
     """
 
     time_steps: int = 4

@@ -59,7 +59,9 @@ class TopK:
 
 
 class ConfusionMatrix:
-    """Pixels by true and by found class, counted exactly.
+    """Pixels by true and by found class, counted exactly; intersection over union as PASCAL VOC defines it.
+
+    Source: Everingham et al. (2010), doi 10.1007/s11263-009-0275-4.
 
     Args:
         classes: Number of classes, background included.
@@ -129,7 +131,7 @@ def coco_module(name: str) -> Any:
 def mean_average_precision(
     truth: dict[str, Any], detections: list[dict[str, Any]], masks: bool = False
 ) -> dict[str, float]:
-    """COCO's mAP of boxes or masks, by pycocotools, in per cent.
+    """COCO's mAP (arXiv 1405.0312) of boxes or masks, by pycocotools, in per cent.
 
     Args:
         truth: Content of a COCO annotations file.

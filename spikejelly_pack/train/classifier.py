@@ -45,7 +45,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.body, self.windowed = body, windowed
         self.is_spikepack, self.time_steps = neuron.is_spikepack, neuron.time_steps
-        self.config = config or {}
+        self.config: dict[str, Any] = config or {}
         #: Learned thresholds are to start from data (:func:`.fit_thresholds`): new, and none was given.
         self.fits_thresholds = neuron.is_spikepack and not neuron.gives_threshold
         self.register_load_state_dict_post_hook(_loaded)

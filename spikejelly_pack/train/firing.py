@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -41,7 +41,7 @@ def neurons_of(net: nn.Module) -> dict[str, nn.Module]:
 
 
 @contextmanager
-def count_spikes(net: nn.Module) -> Iterator[SpikeCount]:
+def count_spikes(net: nn.Module) -> Generator[SpikeCount]:
     """Count the spikes of every neuron inside the block, in any form.
 
     A packed code counts as its digits: spikes are the digits that are one, places T per code. Sums are over

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def named(arguments: list[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def one_sentence() -> Iterator[None]:
+def one_sentence() -> Generator[None]:
     """Turn the parser's report, many lines that repeat each other, into its innermost statement."""
     from jsonargparse import ArgumentError
 

@@ -58,7 +58,7 @@ def watch_with(tell: Callable[[int, int], str]) -> None:
     def launch(processes: list[Any]) -> None:
         threading.Thread(target=_observe, args=(processes, tell), daemon=True).start()
 
-    subprocess_script._launch_process_observer = launch  # pyright: ignore[reportPrivateImportUsage]
+    subprocess_script._launch_process_observer = launch  # pyright: ignore[reportPrivateImportUsage, reportPrivateUsage]
 
 
 def _observe(processes: list[Any], tell: Callable[[int, int], str]) -> None:

@@ -6,7 +6,7 @@ LSQ, which a threshold divided by its largest code is, start from the data too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,7 +53,7 @@ def _is_learned(node: SpikePackNode) -> bool:
 
 
 @contextmanager
-def _unchanged(net: nn.Module) -> Iterator[None]:
+def _unchanged(net: nn.Module) -> Generator[None]:
     """Training mode, so that norms use the batch; statistics, random numbers and mode stay as they were."""
     training, buffers = net.training, {name: x.clone() for name, x in net.named_buffers()}
     try:

@@ -129,6 +129,9 @@ def test_info_describes_an_exchange_file(
     assert {e["name"]: e["weights"] for e in facts["operations"] if "weights" in e} == {
         op.name: op.weights().size for op in network.synapses
     }
+    exchange.save(network, tmp_path / "bare.spk")
+    assert cli.main(["info", str(tmp_path / "bare.spk"), "--json", str(tmp_path / "info.json")]) == 0
+    assert json.loads((tmp_path / "info.json").read_text())["golden_samples"] == 0
     (tmp_path / "cut.spk").write_bytes(stored.read_bytes()[:-9])
     assert cli.main(["info", str(tmp_path / "cut.spk")]) == 2
     assert cli.main(["info", str(stored), "--lava"]) == 2

@@ -123,11 +123,13 @@ def gpu_machine() -> Machine:
 
 
 @pytest.fixture(scope="session")
-def build_folder(request: pytest.FixtureRequest) -> Path:
+def build_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where built kernels are kept between runs; without a compiler there is nothing to test."""
     if shutil.which(os.environ.get("CXX", "g++")) is None:
         pytest.skip("no C++ compiler (g++) for the emulation of the kernels")
-    return Path(request.config.cache.mkdir("spikepack-kernels"))
+    cache = getattr(request.config, "cache", None)  # None with -p no:cacheprovider
+    name = "spikepack-kernels"
+    return tmp_path_factory.mktemp(name) if cache is None else Path(cache.mkdir(name))
 
 
 @pytest.fixture(scope="module", params=["emulation", pytest.param("cupy", marks=pytest.mark.gpu)])

@@ -3,6 +3,10 @@
 Runs in the folder, beside ``design.json``, ``in_*.bin`` and ``out_*.expected``.
 """
 
+# cocotb is no dependency: its names are unknown where types are checked.
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+# pyright: reportUntypedFunctionDecorator=false
+
 from __future__ import annotations
 
 import json

@@ -76,7 +76,9 @@ def member_header(bench: Bench, member: Callable[[str], str]) -> str:
     """The C++ header that names the ports; ``member`` turns a port's name into the simulator's."""
     design, network = bench.design, bench.design.network
     lines = [f"#define TOP_RESETN {member('aresetn')}"]
-    inputs, outputs, probes = [], [], []
+    inputs: list[str] = []
+    outputs: list[str] = []
+    probes: list[str] = []
     for index, op in enumerate(network.inputs):
         stream, port = design.streams[op.name], design.port("s", op.name)
         names = [member(f"{port}_t{what}") for what in ("valid", "ready", "data")]

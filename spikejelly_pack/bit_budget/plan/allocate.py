@@ -8,7 +8,8 @@ makes that linear::
     subject to  sum_t x_gt = 1,   sum_b y_ltb = x_{g(l) t}
                 sum_g cost_g[t] x_gt + sum_l cost_l[t, b] y_ltb <= budget
 
-Solved by scipy's HiGHS; no torch here.
+Solved by scipy's HiGHS; no torch here. An integer program over losses per layer is the idea of Hubara et al.,
+arXiv 2006.10518 (there for bits alone).
 """
 
 from __future__ import annotations

@@ -83,13 +83,13 @@ class BudgetPlan:
 
 def fingerprint(model: nn.Module) -> str:
     """Of the names and shapes of a network's parameters, quantized ones by their layer's name."""
-    layers = []
+    layers: list[tuple[str, list[int]]] = []
     for path, module in model.named_modules():
-        own = dict(module._parameters)
+        own: dict[str, Any] = dict(module.named_parameters(recurse=False, remove_duplicate=False))
         if parametrize.is_parametrized(module):
             own |= {str(name): getattr(module, str(name)) for name in module.parametrizations}  # type: ignore[union-attr]
         if "parametrizations" not in path.split("."):
-            layers += [(f"{path}.{name}", list(x.shape)) for name, x in own.items() if x is not None]
+            layers += [(f"{path}.{name}", list(x.shape)) for name, x in own.items()]
     return hashlib.sha256(json.dumps(sorted(layers)).encode()).hexdigest()
 
 

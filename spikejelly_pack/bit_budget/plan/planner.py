@@ -83,7 +83,7 @@ class Planner:
         check_choice("budget plan", "resource", resource, tuple(RESOURCES))
         check_choice("budget plan", "loss", loss, tuple(LOSSES))
         self.steps = _offered("time steps", steps, check_time_steps)
-        self.bits = _offered("weight bits", bits, lambda value, owner: check_bits(value, owner))
+        self.bits = _offered("weight bits", bits, check_bits)
         self.model, self.name = model.eval(), name or type(model).__name__
         self.data = _batches(data)
         self.resource, self.loss_name, self.progress = resource, loss, progress

@@ -151,4 +151,4 @@ def _emitters(net: fx.GraphModule, node: fx.Node) -> set[str]:
 
 def _replace(net: nn.Module, path: str, module: nn.Module) -> None:
     parent, _, leaf = path.rpartition(".")
-    net.get_submodule(parent)._modules[leaf] = module
+    setattr(net.get_submodule(parent), leaf, module)

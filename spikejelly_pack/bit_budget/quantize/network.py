@@ -78,7 +78,7 @@ def _wanted(bits: Any, paths: list[str]) -> dict[str, int]:
 def _check_shared(layers: dict[str, nn.Module]) -> None:
     owner: dict[int, str] = {}
     for path, module in layers.items():
-        weight: Any = module._parameters.get("weight")
+        weight: Any = dict(module.named_parameters(recurse=False)).get("weight")
         first = owner.setdefault(id(weight), path) if weight is not None else path
         if first != path:
             raise UnsupportedError(

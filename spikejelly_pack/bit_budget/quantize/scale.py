@@ -23,7 +23,7 @@ _REFINED = 12  # alternating steps; they stop changing after a few
 
 
 def binary_scale(rows: Tensor) -> Tensor:
-    """Best s for k in {-1, 1}: the mean magnitude. ``[C, K] -> [C]``."""
+    """Best s for k in {-1, 1}: the mean magnitude (XNOR-Net, arXiv 1603.05279). ``[C, K] -> [C]``."""
     return rows.abs().mean(1).clamp(min=SMALLEST_SCALE)
 
 

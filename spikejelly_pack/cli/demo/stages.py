@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import numpy as np
@@ -74,7 +74,7 @@ def _nodes(snn: nn.Module) -> dict[str, SpikePackNode]:
 
 
 @contextmanager
-def _codes_of(snn: nn.Module) -> Iterator[dict[str, Tensor]]:
+def _codes_of(snn: nn.Module) -> Generator[dict[str, Tensor]]:
     """Codes of every node in whichever form the network runs."""
     codes: dict[str, Tensor] = {}
 

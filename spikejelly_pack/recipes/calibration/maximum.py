@@ -14,7 +14,7 @@ __all__ = ["MaximumCalibrator"]
 
 
 class MaximumCalibrator(Calibrator):
-    """Largest value seen."""
+    """Largest value seen (Diehl et al., 2015, doi 10.1109/IJCNN.2015.7280696)."""
 
     def __init__(self, channel_wise: bool) -> None:
         super().__init__(channel_wise)

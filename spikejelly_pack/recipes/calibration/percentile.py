@@ -14,6 +14,8 @@ __all__ = ["PercentileCalibrator"]
 class PercentileCalibrator(HistogramCalibrator):
     """Percentile of the positive values seen: the upper edge of its bin, 1/2048 of the range or finer.
 
+    Source: Rueckauer et al. (2017), doi 10.3389/fnins.2017.00682.
+
     Args:
         channel_wise: As in :class:`.Calibrator`.
         percentile: In (0, 100], dimensionless.

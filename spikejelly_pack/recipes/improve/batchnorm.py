@@ -18,7 +18,8 @@ def reestimate_batchnorm(network: CodedNetwork, progress: bool) -> None:
     Running the BatchNorm of a layer on new statistics brings its output to the mean and variance it was
     trained to have. A folded one does it by a gain and a shift of the synapse. The target is measured in
     the source on the same data, so that a difference between calibration and training data changes nothing.
-    Each layer is measured with the layers before it repaired already: one pass over the data per layer.
+    Each layer is measured with the layers before it repaired already: one pass over the data per layer. New
+    statistics after quantization: Hubara et al., arXiv 2006.10518.
     """
     wanted = network.moments(network.normalized, coded=False)
     for path in tqdm(network.normalized, desc="BatchNorm", unit="layer", disable=not progress, leave=False):

@@ -14,8 +14,8 @@ def correct_bias(network: CodedNetwork, progress: bool) -> None:
     """Give every output channel of every synapse the source's mean, layer by layer.
 
     Each layer is measured with the layers before it corrected already: one pass over the data per layer.
-    Nagel et al., Data-Free Quantization through Weight Equalization and Bias Correction (ICCV 2019), section
-    4.2, here with data and for the coding of the activations.
+    Nagel et al., Data-Free Quantization through Weight Equalization and Bias Correction (ICCV 2019, arXiv
+    1906.04721), section 4.2, here with data and for the coding of the activations.
     """
     wanted = network.moments(network.synapses, coded=False)
     for path in tqdm(

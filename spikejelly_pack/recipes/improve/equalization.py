@@ -24,8 +24,8 @@ def equalize(model: fx.GraphModule) -> None:
     """Scale the channels between every two synapses of a chain, in place.
 
     Channel i of the first is divided by ``s_i`` and the second's weights for it multiplied, with ``s_i`` the
-    root of the ratio of their largest weights (Nagel et al., ICCV 2019, section 4.1), rounded to a power of
-    two: every product and sum is then the same float as before.
+    root of the ratio of their largest weights (Nagel et al., arXiv 1906.04721, section 4.1), rounded to a
+    power of two: every product and sum is then the same float as before.
     """
     chains = [chain for node in model.graph.nodes if (chain := _chain(model, node)) is not None]
     for _ in range(_SWEEPS):

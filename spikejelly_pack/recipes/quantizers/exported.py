@@ -272,6 +272,10 @@ def _pair(value: Any) -> Any:
     return listed[0] if len(set(listed)) == 1 else tuple(listed)
 
 
+def _adaptive_pool(size: Any) -> nn.Module:
+    return nn.AdaptiveAvgPool2d(_pair(size))
+
+
 _LAYERS: dict[str, Callable[..., nn.Module | None]] = {
     "aten::conv1d": _convolution(nn.Conv1d),
     "aten::conv2d": _convolution(nn.Conv2d),
@@ -284,6 +288,6 @@ _LAYERS: dict[str, Callable[..., nn.Module | None]] = {
     "aten::hardtanh_": _hardtanh,
     "aten::max_pool2d": _max_pool,
     "aten::avg_pool2d": _average_pool,
-    "aten::adaptive_avg_pool2d": lambda size: nn.AdaptiveAvgPool2d(_pair(size)),
+    "aten::adaptive_avg_pool2d": _adaptive_pool,
     "aten::flatten": nn.Flatten,
 }

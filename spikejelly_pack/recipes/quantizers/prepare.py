@@ -80,13 +80,13 @@ def _with_output_quantizer(
 
 def _without_hooks(module: nn.Module) -> nn.Module:
     """A module whose observer hook is not traced: the marker behind it says the same."""
-    marker = module._modules.get("activation_post_process")
-    if marker is None or not module._forward_hooks:
+    marker = getattr(module, "activation_post_process", None)
+    if marker is None or not module._forward_hooks:  # pyright: ignore[reportPrivateUsage]
         return module
     # FloatFunctional calls its quantizer itself and has no hook; anything else gets it from one.
-    module._forward_hooks.clear()
-    module._forward_pre_hooks.clear()
-    del module._modules["activation_post_process"]
+    module._forward_hooks.clear()  # pyright: ignore[reportPrivateUsage]
+    module._forward_pre_hooks.clear()  # pyright: ignore[reportPrivateUsage]
+    del module.activation_post_process
     return nn.Sequential(module, marker)
 
 
@@ -97,12 +97,12 @@ def _bake_parametrizations(module: nn.Module) -> None:
     """
     if not parametrize.is_parametrized(module):
         return
-    computed = module._modules["parametrizations"]
+    computed = module.parametrizations
     assert isinstance(computed, nn.ModuleDict)
     names = [str(name) for name in computed]
     with torch.no_grad():
         values = {name: getattr(module, name).detach().clone() for name in names}
-    del module._modules["parametrizations"]
+    del module.parametrizations
     module.__class__ = type(module).__bases__[0]
     for name, value in values.items():
         module.register_parameter(name, nn.Parameter(value))

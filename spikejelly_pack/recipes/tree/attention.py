@@ -46,11 +46,15 @@ def scaled_dot_product_attention(
     return torch.matmul(weights, value)
 
 
+def _no_override(_tensors: object) -> bool:
+    return False
+
+
 def _visible(function: Any) -> Any:
     """A copy of a Python function of torch that does not hand itself over as one operation."""
     code = types.FunctionType(
         function.__code__,
-        {**function.__globals__, "has_torch_function": lambda _tensors: False},
+        {**function.__globals__, "has_torch_function": _no_override},
         function.__name__,
         function.__defaults__,
         function.__closure__,

@@ -31,13 +31,14 @@ from .rules import check_extra_rules
 __all__ = ["SpikePackModuleRecipe", "inputs_of"]
 
 _LAYERS = (
-    nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase,
+    nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd,  # pyright: ignore[reportPrivateUsage]
+    nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase,
 )  # fmt: skip
 _WRONG_INPUT = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, AssertionError)
 
 
 class SpikePackModuleRecipe(ModuleConversionRecipe):
-    """A node at every input of every synaptic operation, whatever the code around it does.
+    """A node (arXiv 2501.14484) at every input of every synaptic operation, whatever the code around it does.
 
     Use it as ``ann2snn.ModuleConverter(SpikePackModuleRecipe(loader, time_steps=8)).convert(ann)``. The
     result is a :class:`.SpikePackNetwork` in packed form, called as the source, which is left as it was.
@@ -65,6 +66,7 @@ class SpikePackModuleRecipe(ModuleConversionRecipe):
 
     Raises:
         ParameterError: A parameter is outside its range.
+        UnsupportedError, DtypeError, ShapeError: While converting, see :meth:`convert_module`.
     """
 
     def __init__(

@@ -72,8 +72,15 @@ def _transposed_macs(args: list[Any], _output: Tensor) -> int:
     return args[0].numel() * math.prod(args[1].shape[1:])
 
 
+def _batched_macs(args: list[Any], output: Tensor) -> int:
+    return output.numel() * len(args[1]) * args[1].shape[-1]
+
+
 def _product_macs(first: int) -> Macs:
-    return lambda args, output: output.numel() * args[first].shape[-1]
+    def macs(args: list[Any], output: Tensor) -> int:
+        return output.numel() * args[first].shape[-1]
+
+    return macs
 
 
 def _tensordot_macs(args: list[Any], output: Tensor) -> int:
@@ -134,7 +141,7 @@ SYNAPSES: dict[str, SynapseRule] = {
     "baddbmm": _added("batch1", "batch2"),
     "addbmm": SynapseRule(
         (1, 2),
-        lambda args, output: output.numel() * len(args[1]) * args[1].shape[-1],
+        _batched_macs,
         ("input", "batch1", "batch2"),
     ),
     "tensordot": SynapseRule((0, 1), _tensordot_macs, ("a", "b", "dims")),
@@ -176,10 +183,10 @@ def is_float(value: Any) -> bool:
 
 def own_operator(func: Any) -> str | None:
     """``namespace::name`` of a custom operator, one that neither torch nor torchvision brings."""
-    if isinstance(func, torch._ops.OpOverload):
-        name = func._schema.name
-    elif isinstance(func, torch._ops.OpOverloadPacket):
-        name = func._qualified_op_name
+    if isinstance(func, torch._ops.OpOverload):  # pyright: ignore[reportPrivateUsage]
+        name = func._schema.name  # pyright: ignore[reportPrivateUsage]
+    elif isinstance(func, torch._ops.OpOverloadPacket):  # pyright: ignore[reportPrivateUsage]
+        name = func._qualified_op_name  # pyright: ignore[reportPrivateUsage]
     else:
         return None
     space, _, bare = name.partition("::")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -34,11 +34,21 @@ __all__ = ["NORMALIZATION", "Session"]
 
 #: The one operation besides synapses that has places: improvers correct its output.
 NORMALIZATION = "batch_norm"
-_DECOMPOSED = {
+
+
+def _in_a_row(tensors: Iterable[Tensor]) -> Tensor:
+    return functools.reduce(torch.matmul, tensors)
+
+
+def _chained(*tensors: Tensor) -> Tensor:
+    return _in_a_row(tensors)
+
+
+_DECOMPOSED: dict[str, Callable[..., Any]] = {
     "scaled_dot_product_attention": scaled_dot_product_attention,
     "multi_head_attention_forward": multi_head_attention,
-    "linalg_multi_dot": lambda tensors: functools.reduce(torch.matmul, tensors),
-    "chain_matmul": lambda *tensors: functools.reduce(torch.matmul, tensors),
+    "linalg_multi_dot": _in_a_row,
+    "chain_matmul": _chained,
 }
 
 

@@ -13,7 +13,7 @@ import operator
 import re
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -94,12 +94,12 @@ def boolean(owner: str, name: str, value: Any) -> bool:
     """``value`` as a ``bool``; numbers and text are none."""
     if not isinstance(value, (bool, np.bool_)):
         raise ParameterError(f"{owner}: {name} must be True or False, got {value!r}; pass a boolean.")
-    return bool(value)
+    return bool(cast("bool | np.bool_", value))
 
 
 def pair(owner: str, name: str, value: Any, low: int) -> tuple[int, int]:
     """Two integers >= ``low`` from one integer or a pair."""
-    both = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
+    both = tuple(cast("list[Any]", value)) if isinstance(value, (list, tuple)) else (value, value)
     if len(both) != 2:
         raise ShapeError(f"{owner}: {name} must be two integers, got {value!r}; pass one for each axis.")
     remedy = "pass one for both axes or one for each"

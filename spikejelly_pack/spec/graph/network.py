@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import fields, replace
+from typing import Any, cast
 
 import numpy as np
 
@@ -165,13 +166,12 @@ def check_windows(owner: str, value: object) -> int:
 def _checked_provenance(provenance: object) -> dict[str, str]:
     if provenance is None:
         return {}
-    if not isinstance(provenance, dict) or not all(
-        isinstance(v, str) for item in provenance.items() for v in item
-    ):
+    entries = cast("dict[Any, Any]", provenance) if isinstance(provenance, dict) else None
+    if entries is None or not all(isinstance(v, str) for item in entries.items() for v in item):
         raise ParameterError(
             f"Network: provenance must map text to text, got {provenance!r}; convert the values."
         )
-    return dict(provenance)
+    return dict(entries)
 
 
 def _delay_inputs(network: Network, join: Op) -> Network:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..errors import ParameterError
 from ..graph.base import MAX_SIZE, MAX_WEIGHT_BITS, boolean, integer
@@ -57,7 +57,7 @@ class Target:
     max_delay: int | None = None
     advisory: tuple[str, ...] = ()
     description: str = ""
-    sources: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
@@ -153,13 +153,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return entries
 
 
-def _from_entries(path: str, entries: Any) -> Target:
+def _from_entries(path: str, found: Any) -> Target:
     known = {item.name: item for item in fields(Target)}
-    if not isinstance(entries, dict):
+    if not isinstance(found, dict):
         raise ParameterError(
-            f"target file {path!r}: must hold one JSON object, got {type(entries).__name__}; see "
+            f"target file {path!r}: must hold one JSON object, got {type(found).__name__}; see "
             "docs/targets.md."
         )
+    entries = cast("dict[str, Any]", found)
     if unknown := sorted(set(entries) - set(known)):
         raise ParameterError(
             f"target file {path!r}: has the unknown entry {unknown[0]!r}, known are {sorted(known)}; "

@@ -18,7 +18,7 @@ from ..seeds import derived_seed
 __all__ = ["SplitData", "hold_out", "missing"]
 
 
-class _EpochSampler(DistributedSampler):
+class _EpochSampler(DistributedSampler[Any]):
     """A distributed sampler that also seeds the loader's workers from (seed, epoch)."""
 
     generator: torch.Generator
