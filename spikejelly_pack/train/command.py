@@ -15,7 +15,6 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import (
     EarlyStopping,
-    EMAWeightAveraging,
     LearningRateMonitor,
     ModelCheckpoint,
 )
@@ -24,6 +23,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from ..spec.atomic import check_writable, write_text
 from ..spec.errors import OutputError, ParameterError, RunError, SpikePackError
+from .averaging import WarmAverage
 from .files import AtomicCheckpoints
 from .loop import materialize
 from .module import DirectTraining
@@ -87,7 +87,7 @@ def _callbacks(out: Path, ema: float | None, patience: int | None) -> list[Any]:
     last = ModelCheckpoint(folder, "last", enable_version_counter=False)
     found: list[Any] = [LearningRateMonitor("step")]
     if ema is not None:
-        found.append(EMAWeightAveraging(decay=ema))
+        found.append(WarmAverage(ema))
     if patience is not None:
         found.append(EarlyStopping(patience=patience, **monitored))
     return [*found, best, last]
