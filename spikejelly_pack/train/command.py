@@ -24,6 +24,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from ..spec.atomic import check_writable, write_text
 from ..spec.errors import OutputError, ParameterError, RunError, SpikePackError
 from .averaging import WarmAverage
+from .best import BestCheckpoint
 from .files import AtomicCheckpoints
 from .loop import materialize
 from .module import DirectTraining
@@ -80,16 +81,15 @@ def _callbacks(out: Path, ema: float | None, patience: int | None) -> list[Any]:
         raise ParameterError(
             f"--patience must be at least 1 epoch, got {patience}; raise it or leave it out."
         )
-    monitored: dict[str, Any] = {"monitor": "val_accuracy", "mode": "max"}
     folder = out / "checkpoints"
-    best = ModelCheckpoint(folder, "best", enable_version_counter=False, **monitored)
+    best = BestCheckpoint(folder)
     # Lightning's own save_last follows the best one only; resuming needs the end of every epoch.
     last = ModelCheckpoint(folder, "last", enable_version_counter=False)
     found: list[Any] = [LearningRateMonitor("step")]
     if ema is not None:
         found.append(WarmAverage(ema))
     if patience is not None:
-        found.append(EarlyStopping(patience=patience, **monitored))
+        found.append(EarlyStopping(BestCheckpoint.MONITORED, patience=patience, mode="max"))
     return [*found, best, last]
 
 
