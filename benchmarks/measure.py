@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 __all__ = ["machine", "peak_bytes", "ratio", "seconds", "spread"]
+
+# What oneDNN and FBGEMM choose their kernels by.
+_INSTRUCTIONS = {"avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"}
 
 
 def seconds(step: Callable[[], object]) -> float:
@@ -50,11 +55,23 @@ def peak_bytes(step: Callable[[], object]) -> int:
     return peak
 
 
+def _features() -> list[str]:
+    """Which of the instructions that fast products use this processor has (Linux; else none is known)."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return []
+    flags = set(next((line for line in text.splitlines() if line.startswith("flags")), "").split())
+    return sorted(flags & _INSTRUCTIONS)
+
+
 def machine() -> dict[str, object]:
-    """Processor, vector instructions, threads and torch's version."""
+    """Processor, vector instructions, threads, load and torch's version."""
     return {
         "processor": platform.processor() or platform.machine(),
         "capability": torch.backends.cpu.get_cpu_capability(),
+        "features": _features(),
+        "load": round(os.getloadavg()[0], 2),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }

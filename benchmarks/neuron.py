@@ -1,4 +1,4 @@
-"""Packed SpikePack neuron against SpikingJelly's neurons: forward and backward of one layer of elements.
+"""Packed SpikePack neuron against those of SpikingJelly, snnTorch and Norse: forward and backward of a layer.
 
 ``run()`` checks that every contender computes what it should, then times them interleaved in one process,
 so that ratios are of neighbours in time. A contender that is wrong is not timed.
@@ -17,6 +17,7 @@ from torch import nn
 
 from benchmarks.measure import machine, peak_bytes, ratio, spread
 from benchmarks.measure import seconds as seconds_of
+from benchmarks.neuron_peers import PEERS, peers, versions, wrong
 from spikejelly_pack import SpikePackNode
 from spikejelly_pack.functional import decode
 from spikejelly_pack.spec.errors import ParameterError, RunError
@@ -61,7 +62,7 @@ def run(
 
     Args:
         elements: Neurons in the layer.
-        time_steps: T of the packed node and sequence length of SpikingJelly's nodes.
+        time_steps: T of the packed node and sequence length of the other neurons.
         rounds: Timed rounds; each runs every contender once.
         compiled: Also time ``torch.compile``d nodes (a compiler takes up to a minute first).
         seed: Seed of the inputs.
@@ -79,6 +80,11 @@ def run(
         if value < 1:
             raise ParameterError(f"bench neuron: {name} must be positive, got {value}; raise it.")
     say = progress or (lambda _: None)
+    say("checking the formulas of the others")
+    if others := wrong(peers(), time_steps):
+        raise RunError(
+            f"bench neuron: {', '.join(others)} must compute its formula, got other spikes; not timed."
+        )
     contenders = _contenders(elements, time_steps, compiled, seed)
     for name, contender in contenders.items():
         say(f"checking {name}")
@@ -97,7 +103,7 @@ def _contenders(elements: int, time_steps: int, compiled: bool, seed: int) -> di
     generator = torch.Generator().manual_seed(seed)
     window = torch.randn(1, elements, generator=generator)
     window_grad = torch.randn(1, elements, generator=generator)
-    # One sequence for all the host's nodes: they leave their input alone.
+    # One sequence for all: they leave their input alone.
     sequence = torch.randn(time_steps, elements, generator=generator).requires_grad_()
     sequence_grad = torch.randn(time_steps, elements, generator=generator)
 
@@ -114,9 +120,8 @@ def _contenders(elements: int, time_steps: int, compiled: bool, seed: int) -> di
         "packed": on_window(packed(time_steps)),
         "packed_t1": on_window(packed(1)),
         "relu": on_window(nn.ReLU()),
-        "if": on_sequence(sj_neuron.IFNode(step_mode="m")),
-        "lif": on_sequence(sj_neuron.LIFNode(step_mode="m")),
     }
+    contenders |= {name: on_sequence(peer.make(time_steps)) for name, peer in peers().items()}
     if compiled:
         contenders["packed_compiled"] = on_window(_compile(packed(time_steps)))
         contenders["lif_compiled"] = on_sequence(_compile(sj_neuron.LIFNode(step_mode="m")))
@@ -185,6 +190,7 @@ def _report(
             for name, (_, wanted) in TARGETS.items()
             if name in ratios
         },
+        "libraries": versions(),
         "machine": machine(),
     }
     if "packed_compiled" in seconds:
@@ -195,8 +201,7 @@ def _report(
 def table(report: dict[str, Any]) -> str:
     """Format the ratios of :func:`run` as a Markdown table: median (smallest to largest)."""
     names = {
-        "if": "IFNode",
-        "lif": "LIFNode",
+        **{name: peer.title for name, peer in PEERS.items()},
         "lif_compiled": "LIFNode, `torch.compile`d",
         "packed_compiled": "SpikePackNode packed, `torch.compile`d",
         "relu": "ReLU",

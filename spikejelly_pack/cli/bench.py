@@ -23,6 +23,7 @@ HELP = "measure speed and memory, in pairs within one run"
 BENCHMARKS = {
     "budget": "one Bit Budget split in every way, trained on digits and on event clips",
     "coverage": "every torchvision model through convert: coverage and output error",
+    "cpu": "ResNet-18 on a CPU: the ANN, its int8 form, packed, integer form",
     "fpga": "a dense SpikePack layer on a device beside LIF and integer MAC layers",
     "fpga_digits": "the demo's network on a device, end to end, all test images",
     "fpga_estimate": "the resource estimate against synthesized designs",

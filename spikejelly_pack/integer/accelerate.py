@@ -23,9 +23,11 @@ from ..spec.parameters import NeuronParameters
 from ..spec.windows import by_window, in_order, windows_of
 from . import accelerated_carry as _carry  # noqa: F401  # pyright: ignore[reportUnusedImport]  (fills STEPS)
 from . import accelerated_maps as _maps  # noqa: F401  # pyright: ignore[reportUnusedImport]
+from . import accelerated_moves as _moves  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from .accelerated_ops import STEPS, Step
 from .export import build_integer
-from .fused import fuse
+from .fused import fuse, spend
+from .pooled import pool_first
 from .torch_network import IntegerNetwork
 
 __all__ = ["AcceleratedModel", "AcceleratedNetwork", "accelerate"]
@@ -61,7 +63,9 @@ class AcceleratedNetwork(nn.Module):
                 )
             found[op.name] = STEPS[op.kind](op, [found[name].edge for name in op.inputs])
         self._sources = {op.name: op.inputs for op in network.ops.values()}
+        pool_first(network, found, self._sources)
         fuse(network, found, self._sources)
+        spend(found, self._sources)
         for step in found.values():
             step.use_provider(self.provider)
         # Names may hold dots, which modules may not.

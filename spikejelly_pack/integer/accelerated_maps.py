@@ -18,6 +18,7 @@ __all__: list[str] = []
 class PoolStep(Step):
     """Sum over each window, times one weight per channel."""
 
+    fresh = True
     multiplier: Tensor
 
     def __init__(self, op: Any, edges: list[Edge]) -> None:
@@ -43,16 +44,36 @@ class PoolStep(Step):
 
 @step_of("max_pool2d")
 class MaxPoolStep(Step):
-    """Largest code of each window, as floats: PyTorch pools bytes on few devices and in small maps only."""
+    """Largest code of each window, along the rows and then along the columns.
+
+    Maxima of shifted maps are byte operations; PyTorch's own pool takes bytes on few devices, and converting
+    them to floats and back costs ten times as much.
+    """
 
     def __init__(self, op: Any, edges: list[Edge]) -> None:
         super().__init__()
-        (self.edge,) = edges
-        self.geometry = (op.kernel, op.stride, op.padding, op.dilation, op.ceil_mode)
+        (self.edge,), self.op = edges, op
 
     def forward(self, parts: list[Tensor]) -> Tensor:
         (codes,) = parts
-        return F.max_pool2d(codes.to(torch.float32), *self.geometry).to(codes.dtype)
+        for axis, outputs in enumerate(self.op.size(codes.shape)):
+            codes = self._pooled(codes, axis, outputs)
+        return codes
+
+    def _pooled(self, codes: Tensor, axis: int, outputs: int) -> Tensor:
+        """Maxima along the rows (axis 0) or the columns (1)."""
+        op = self.op
+        size, stride, pad, dilation = (pair[axis] for pair in (op.kernel, op.stride, op.padding, op.dilation))
+        reach = (outputs - 1) * stride + 1
+        # Padding never wins: it holds the lowest code, and every window covers a code.
+        border = (pad, max(0, reach + dilation * (size - 1) - codes.shape[axis - 2] - pad))
+        if any(border):
+            codes = F.pad(codes, border if axis else (0, 0, *border), value=self.edge.low)
+        shifted = [codes.narrow(axis - 2, at * dilation, reach) for at in range(size)]
+        first, *rest = (part[..., ::stride] if axis else part[..., ::stride, :] for part in shifted)
+        for part in rest:
+            first = torch.maximum(first, part)
+        return first
 
 
 @step_of("upsample2d")
@@ -72,6 +93,7 @@ class UpsampleStep(Step):
 class TransposedStep(Step):
     """A transposed convolution in floats that hold every partial sum exactly."""
 
+    fresh = True
     weight: Tensor
 
     def __init__(self, op: Any, edges: list[Edge]) -> None:

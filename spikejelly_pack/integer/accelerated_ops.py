@@ -52,9 +52,22 @@ class Edge:
 
 
 class Step(nn.Module):
-    """One operation: a list of its inputs' tensors to its output's."""
+    """One operation: a list of its inputs' tensors to its output's.
+
+    Attributes:
+        edge: Range of its output.
+        fresh: Whether its output is memory of its own, never a view or its input.
+        spends: Whether each input is fresh and read by no other step, so that it may be overwritten.
+    """
 
     edge: Edge
+    fresh: bool = False
+    spends: tuple[bool, ...] = ()
+
+    def own(self, parts: list[Tensor], index: int, dtype: torch.dtype) -> Tensor:
+        """An input in ``dtype`` that may be overwritten: itself where it is spent, else a copy."""
+        spent = index < len(self.spends) and self.spends[index]
+        return parts[index].to(dtype, copy=not spent)
 
     def forward(self, parts: list[Tensor]) -> Tensor:
         """The operation on values of its inputs."""
@@ -121,6 +134,8 @@ def sum_edge(most: int) -> Edge:
 class ProductStep(Step):
     """A synapse with weights, by the route measured fastest for the batch at hand."""
 
+    fresh = True
+
     def __init__(self, op: Any, edges: list[Edge]) -> None:
         super().__init__()
         (source,) = edges
@@ -150,6 +165,7 @@ class ProductStep(Step):
 class ScaleStep(Step):
     """An identity synapse: one weight per channel."""
 
+    fresh = True
     multiplier: Tensor
 
     def __init__(self, op: Any, edges: list[Edge]) -> None:
@@ -160,12 +176,14 @@ class ScaleStep(Step):
         self.register_buffer("multiplier", weight, persistent=False)
 
     def forward(self, parts: list[Tensor]) -> Tensor:
-        return parts[0].to(self.dtype) * per_channel(self.multiplier, parts[0], self.dtype)
+        return self.own(parts, 0, self.dtype).mul_(per_channel(self.multiplier, parts[0], self.dtype))
 
 
 @step_of("add")
 class AddStep(Step):
     """Sum of currents."""
+
+    fresh = True
 
     def __init__(self, op: Any, edges: list[Edge]) -> None:
         super().__init__()
@@ -173,49 +191,13 @@ class AddStep(Step):
         self.dtype = sum_dtype(op, sum(edge.most for edge in edges))
 
     def forward(self, parts: list[Tensor]) -> Tensor:
-        first, *rest = parts
-        total = first.to(self.dtype, copy=True)
-        for part in rest:
-            total += part.to(self.dtype)
+        spent = [i for i, mine in enumerate(self.spends) if mine and parts[i].dtype is self.dtype]
+        first = spent[0] if spent else 0
+        total = self.own(parts, first, self.dtype)
+        for index, part in enumerate(parts):
+            if index != first:
+                total += part.to(self.dtype)
         return total
-
-
-@step_of("concat")
-class ConcatStep(Step):
-    """Concatenation along the channels, of codes or of sums."""
-
-    def __init__(self, op: Any, edges: list[Edge]) -> None:
-        super().__init__()
-        low, high = min(edge.low for edge in edges), max(edge.high for edge in edges)
-        self.edge = Edge(low, high, edges[0].codes)
-        self.dtype = storage_dtype(low, high) if self.edge.codes else sum_dtype(op, self.edge.most)
-
-    def forward(self, parts: list[Tensor]) -> Tensor:
-        return torch.cat([part.to(self.dtype) for part in parts], dim=1)
-
-
-@step_of("flatten")
-class FlattenStep(Step):
-    """All axes of a sample into one."""
-
-    def __init__(self, op: Any, edges: list[Edge]) -> None:
-        super().__init__()
-        (self.edge,) = edges
-
-    def forward(self, parts: list[Tensor]) -> Tensor:
-        return parts[0].flatten(1)
-
-
-@step_of("delay")
-class DelayStep(Step):
-    """The identity in packed form."""
-
-    def __init__(self, op: Any, edges: list[Edge]) -> None:
-        super().__init__()
-        (self.edge,) = edges
-
-    def forward(self, parts: list[Tensor]) -> Tensor:
-        return parts[0]
 
 
 class NeuronStep(Step):
@@ -250,13 +232,15 @@ class NeuronStep(Step):
         if uses_integer_kernel(self.provider, sums, self.obstacle):
             numbers = (self.time_steps, self.signed, self.rounds)
             return integer_fire(sums, self.bias, self.threshold, *numbers).to(self.storage)
-        return self._fire(sums.to(self.dtype))
+        return self._fire(self.own(parts, 0, self.dtype))
 
-    def _fire(self, sums: Tensor) -> Tensor:
+    def _fire(self, membrane: Tensor) -> Tensor:
+        """Codes of sums that are lost."""
+        sums = membrane
         theta = per_channel(self.threshold, sums, self.dtype)
-        # Unsigned, both constants go in one addition. A new tensor: the sum may have other readers.
+        # Unsigned, both constants go in one addition.
         constant = self.bias if self.signed else self.bias + self.offset
-        membrane = sums + per_channel(constant, sums, self.dtype)
+        membrane += per_channel(constant, sums, self.dtype)
         if not self.signed:
             # Not negative after the clamp, so that conversion to integers, which truncates, is the floor.
             return membrane.div_(theta).clamp_(0, self.max_code).to(self.storage)
@@ -278,7 +262,7 @@ class ReadoutStep(Step):
         self.register_buffer("bias", bias, persistent=False)
 
     def forward(self, parts: list[Tensor]) -> Tensor:
-        return parts[0].to(self.dtype) + per_channel(self.bias, parts[0], self.dtype)
+        return self.own(parts, 0, self.dtype).add_(per_channel(self.bias, parts[0], self.dtype))
 
 
 @step_of("input")

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..ops.integer_products import Fire, Kernel, choose_fusion, fused_route
+from ..ops.integer_products import Fire, Kernel, choose_fusion, fused_routes
 from ..ops.providers import effective_provider
 from ..spec.graph import Network
 from .accelerated_ops import NeuronStep, ProductStep, Step
 
-__all__ = ["FusedStep", "fuse"]
+__all__ = ["FusedStep", "fuse", "spend"]
 
 
 def fuse(network: Network, steps: dict[str, Step], sources: dict[str, tuple[str, ...]]) -> None:
@@ -28,6 +28,13 @@ def fuse(network: Network, steps: dict[str, Step], sources: dict[str, tuple[str,
             del steps[before]
 
 
+def spend(steps: dict[str, Step], sources: dict[str, tuple[str, ...]]) -> None:
+    """Tell every step which of its inputs it may overwrite; none of them leaves the network."""
+    readers = Counter(name for names in sources.values() for name in names)
+    for name, step in steps.items():
+        step.spends = tuple(steps[source].fresh and readers[source] == 1 for source in sources[name])
+
+
 class FusedStep(Step):
     """Product and neurons, by one kernel or one after the other, as measured for the batch at hand.
 
@@ -39,24 +46,24 @@ class FusedStep(Step):
     def __init__(self, product: ProductStep, neuron: NeuronStep) -> None:
         super().__init__()
         self.product, self.neuron, self.edge = product, neuron, neuron.edge
-        self._prepared: dict[torch.device, Kernel] = {}
+        neuron.spends = (product.fresh,)
+        constants = (neuron.threshold, neuron.bias, neuron.time_steps, neuron.signed, neuron.rounds)
+        self.fire = Fire(*constants)
+        self._prepared: dict[tuple[str, torch.device], Kernel] = {}
 
     def forward(self, parts: list[Tensor]) -> Tensor:
         (codes,) = parts
-        device = codes.device
-        if effective_provider(self.neuron.provider, "accelerate") == "torch" or (
-            device.type not in fused_route().devices
-        ):
+        device, product = codes.device, self.product.product
+        routes = fused_routes(device, effective_provider(self.neuron.provider, "accelerate"))
+        if not routes:
             return self._separate(codes)
-        neuron, product = self.neuron, self.product.product
-        fire = Fire(neuron.threshold, neuron.bias, neuron.time_steps, neuron.signed, neuron.rounds)
-        choice = choose_fusion(product, fire, self._separate, tuple(codes.shape), device)
-        if choice.chosen != "fused":
+        route = choose_fusion(product, self.fire, self._separate, tuple(codes.shape), device, routes).chosen
+        if route == "separate":
             return self._separate(codes)
-        kernel = self._prepared.get(device)
+        kernel = self._prepared.get((route, device))
         if kernel is None:
-            kernel = self._prepared[device] = fused_route().prepare(product, device, fire)
-        return kernel(codes).to(neuron.storage)
+            kernel = self._prepared[route, device] = routes[route].prepare(product, device, self.fire)
+        return kernel(codes).to(self.neuron.storage)
 
     def use_provider(self, provider: str) -> None:
         self.neuron.use_provider(provider)

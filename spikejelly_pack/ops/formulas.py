@@ -46,7 +46,8 @@ def as_float(tensor: torch.Tensor) -> torch.Tensor:
 
 def value(start: torch.Tensor, theta: torch.Tensor, params: NeuronParameters, scaled: bool) -> torch.Tensor:
     """Decoded value ``d(s)`` of the membrane, or ``theta * d(s)``; dtypes as they come."""
-    decoded = decode_code(signed_code(start, theta, params), params)
+    # In place: fresh memory for a layer costs several times the arithmetic on it.
+    decoded = decode_code(signed_code(start, theta, params), params, spent=True)
     return theta * decoded if scaled else decoded
 
 

@@ -44,7 +44,7 @@ def signed_code(start: torch.Tensor, theta: torch.Tensor, params: NeuronParamete
         spikes, _ = equations.fire_digits(magnitude + lsb * params.half, thresholds)
         code = equations.charge([spike.to(start.dtype) for spike in spikes], 2.0)
         code = torch.where(start.isnan(), start, code)
-    return code * start.sign() if params.signed else code
+    return code.mul_(start.sign()) if params.signed else code
 
 
 def split_code(code: torch.Tensor, params: NeuronParameters) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
@@ -62,9 +62,10 @@ def split_code(code: torch.Tensor, params: NeuronParameters) -> tuple[list[torch
     return [digit * sign for digit in digits], [prefix * sign for prefix in emitted]
 
 
-def decode_code(code: torch.Tensor, params: NeuronParameters) -> torch.Tensor:
-    """Decoded value ``d(s)`` of a float code, in [0, 1] (signed: [-1, 1])."""
+def decode_code(code: torch.Tensor, params: NeuronParameters, spent: bool = False) -> torch.Tensor:
+    """Decoded value ``d(s)`` of a float code, in [0, 1] (signed: [-1, 1]); ``spent``: overwrite the code."""
     if params.tau == 2.0:
-        return code / _constant(params.weight_sum, code)
+        weight_sum = _constant(params.weight_sum, code)
+        return code.div_(weight_sum) if spent else code / weight_sum
     digits, _ = split_code(code, params)
     return equations.decode_digits(digits, params.weights, _constant(params.weight_sum, code))

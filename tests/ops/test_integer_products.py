@@ -172,3 +172,77 @@ def check(route: Any, product: ip.Product, codes: Tensor, expected: Tensor) -> N
             stored.contiguous(memory_format=torch.channels_last) if stored.dim() == 4 else stored,
         ):
             assert torch.equal(route.prepare(product, CPU)(given).double(), expected)
+
+
+def _codes_of_sums(sums: Tensor) -> Tensor:
+    """Codes of 68 neurons whose sum by weights ``33 x 127, 1, 33 x -127, -1`` is each of ``sums``."""
+    rows = torch.zeros(len(sums), 68, dtype=torch.int64)
+    for row, total in zip(rows, sums.tolist(), strict=True):
+        half = row[:34] if total >= 0 else row[34:]
+        many, half[33] = divmod(abs(total), 127)
+        full, rest = divmod(many, 255)
+        half[:full], half[full] = 255, rest
+    return rows.to(torch.uint8)
+
+
+@pytest.mark.parametrize("half", [True, False], ids=["round_half_up", "floor"])
+@pytest.mark.parametrize("conv", [True, False], ids=["conv", "dense"])
+@pytest.mark.parametrize(
+    ("steps", "theta", "bias"),
+    [
+        (8, 4080, 900),
+        (8, 4079, -470),
+        (8, 3, 100_000),
+        (8, 1, -5),
+        (4, 60_000, -60_000),
+        (1, 400_000, -99_999),
+    ],
+)
+def test_requantization_fires_exactly_at_its_thresholds(
+    steps: int, theta: int, bias: int, conv: bool, half: bool
+) -> None:
+    """One below and at every threshold, up to the limit of the proof; the oracle is integer arithmetic."""
+    weights = [127] * 33 + [1] + [-127] * 33 + [-1]
+    product = dense([weights])
+    if conv:
+        product = ip.Product(product.weight[:, :, None, None], 0, 255, ip.Window())
+    fire = ip.Fire(torch.tensor([theta]), torch.tensor([bias]), steps, False, half)
+    route = ip.fused_routes(CPU, "torch")["onednn_fused"]
+    reason = route.refuses(product, fire, CPU)
+    if reason is not None and "threshold" not in reason:
+        pytest.skip(reason)
+    assert reason is None
+    shift = bias + (theta // 2 if half else 0)
+    ends = torch.arange(-1, (1 << steps) + 2) * theta - shift
+    sums = torch.cat([ends - 1, ends, ends + 1, torch.tensor([-1_000_000, 1_000_000, 0])])
+    sums = sums[sums.abs() <= 33 * 255 * 127]
+    expected = [min(max((n + shift) // theta, 0), (1 << steps) - 1) for n in sums.tolist()]
+    codes = _codes_of_sums(sums)
+    given = codes[:, :, None, None] if conv else codes
+    assert route.prepare(product, CPU, fire)(given).flatten().tolist() == expected
+
+
+def test_requantization_is_refused_where_it_is_not_proven() -> None:
+    route = ip.fused_routes(CPU, "auto")["onednn_fused"]
+
+    def reason(theta: int, bias: int = 0, signed: bool = False, steps: int = 8, low: int = 0) -> str:
+        fire = ip.Fire(torch.tensor([theta]), torch.tensor([bias]), steps, signed, False)
+        return str(route.refuses(dense([[1]], low), fire, CPU))
+
+    assert "threshold" not in reason(4095, 255)
+    assert "thresholds reach 1048576 with all digits" in reason(4095, 256)
+    assert "thresholds reach 1048576 with all digits" in reason(4095, -256)
+    for unfit in ({"signed": True}, {"steps": 9}, {"low": -255}):
+        assert "unsigned bytes" in reason(1, **unfit)
+    assert "onednn_fused" not in ip.fused_routes(CPU, "cupy")
+    assert "onednn_fused" not in ip.fused_routes(CUDA, "auto")
+
+
+def test_a_decision_is_not_shared_with_weights_its_route_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights up to 64 and up to 127 and their sums have the same bits; without VNNI 127 saturates."""
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    small, large = (dense([row] * 8) for row in ([64] * 8, [127] + [40] * 7))
+    ip.forget_choices()
+    assert "int8" in ip.choose_route(small, (4, 8), CPU).seconds
+    assert "int8" in ip.choose_route(large, (4, 8), CPU).refused
+    ip.forget_choices()

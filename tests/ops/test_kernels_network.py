@@ -10,7 +10,7 @@ import pytest
 from spikejelly_pack.integer import AcceleratedNetwork
 from spikejelly_pack.ops import recorded_choices
 from spikejelly_pack.ops.integer_products import choice, forget_choices, measured_choices
-from spikejelly_pack.ops.integer_products.tensor_cores import KernelRoute
+from spikejelly_pack.ops.integer_products.tensor_cores import FusedKernel, KernelRoute
 from spikejelly_pack.spec import graph as g
 from spikejelly_pack.spec.execute import run_packed
 
@@ -67,7 +67,7 @@ def test_products_on_the_tensor_cores(
     """The own product kernel, with the neurons fused behind it, and alone."""
     routes = [*choice.ROUTES[:1], KernelRoute("cupy", ("cpu", "cuda"))]
     monkeypatch.setattr(choice, "ROUTES", routes)
-    monkeypatch.setattr(choice, "FUSED", KernelRoute("fused", ("cpu", "cuda")))
+    monkeypatch.setattr(choice, "FUSED", [FusedKernel(devices=("cpu", "cuda"))])
     monkeypatch.setattr(
         choice, "fastest", lambda found: wanted if wanted in found else min(found, key=found.get)
     )

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from .base import Kernel, Product, Route, Window, layout, rows_of, storage_dtype
+from .base import Fire, FusedRoute, Kernel, Product, Route, Window, layout, rows_of, storage_dtype
 from .choice import (
     ROUTES,
     Measured,
     choose_fusion,
     choose_route,
     forget_choices,
-    fused_route,
+    fused_routes,
     measured_choices,
     measured_table,
     routes,
 )
-from .tensor_cores import Fire
 
 __all__ = [
     "ROUTES",
     "Fire",
+    "FusedRoute",
     "Kernel",
     "Measured",
     "Product",
@@ -27,7 +27,7 @@ __all__ = [
     "choose_fusion",
     "choose_route",
     "forget_choices",
-    "fused_route",
+    "fused_routes",
     "layout",
     "measured_choices",
     "measured_table",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Kernel", "Product", "Route", "Window", "layout", "rows_of", "storage_dtype"]
+__all__ = ["Fire", "FusedRoute", "Kernel", "Product", "Route", "Window", "layout", "rows_of", "storage_dtype"]
 
 Kernel = Callable[[Tensor], Tensor]
 
@@ -43,12 +43,14 @@ class Product:
         weight: int64 ``[out, in]`` or ``[out, in / groups, k_h, k_w]``, on the CPU.
         low, high: Range of the codes; they arrive in ``storage_dtype(low, high)``.
         window: Geometry of a convolution; None for a dense product.
+        refusals: Why routes were refused, by device and name: filled when first asked.
     """
 
     weight: Tensor
     low: int
     high: int
     window: Window | None = None
+    refusals: dict[str, dict[str, str | None]] = field(default_factory=dict)
 
     @property
     def most(self) -> int:
@@ -92,6 +94,27 @@ class Product:
                 self.magnitude.bit_length())  # fmt: skip
 
 
+@dataclass(frozen=True, eq=False)
+class Fire:
+    """Neurons behind a product.
+
+    Attributes:
+        theta: int64 ``[C]``, positive.
+        bias: int64 ``[C]``.
+        time_steps: T.
+        signed: Fire on the absolute value.
+        half: ``round_half_up``, else floor.
+        refusals: Why fused routes were refused, by device and name: filled when first asked.
+    """
+
+    theta: Tensor
+    bias: Tensor
+    time_steps: int
+    signed: bool
+    half: bool
+    refusals: dict[str, dict[str, str | None]] = field(default_factory=dict)
+
+
 class Route(Protocol):
     """One way to compute a product exactly."""
 
@@ -111,6 +134,33 @@ class Route(Protocol):
 
     def prepare(self, product: Product, device: torch.device) -> Kernel:
         """A function from codes to sums: float32, float64 or int32, every value exact."""
+        ...
+
+
+class FusedRoute(Protocol):
+    """One way to compute a product and the codes of the neurons behind it exactly."""
+
+    @property
+    def name(self) -> str:
+        """For the record."""
+        ...
+
+    @property
+    def provider(self) -> str:
+        """Whose code it is: ``"torch"`` or ``"cupy"``."""
+        ...
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Device types it is for."""
+        ...
+
+    def refuses(self, product: Product, fire: Fire, device: torch.device) -> str | None:
+        """As :meth:`Route.refuses`."""
+        ...
+
+    def prepare(self, product: Product, device: torch.device, fire: Fire) -> Kernel:
+        """A function from codes to codes."""
         ...
 
 

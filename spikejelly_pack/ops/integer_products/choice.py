@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from ...spec.errors import RunError, UnsupportedError
-from .base import Kernel, Product, Route, storage_dtype
+from .base import FusedRoute, Kernel, Product, Route, storage_dtype
 from .floats import FloatRoute, HalfRoute
 from .int8 import Int8Route
 from .onednn import OneDnnRoute
-from .tensor_cores import Fire, KernelRoute
+from .onednn_fire import OneDnnFire
+from .tensor_cores import Fire, FusedKernel, KernelRoute
 
 __all__ = [
     "ROUTES",
@@ -31,7 +32,7 @@ __all__ = [
     "choose_fusion",
     "choose_route",
     "forget_choices",
-    "fused_route",
+    "fused_routes",
     "measured_choices",
     "measured_table",
     "routes",
@@ -47,7 +48,8 @@ ROUTES: list[Route] = [
     OneDnnRoute(),
     KernelRoute(),
 ]
-FUSED = KernelRoute("fused")
+# Products with the neurons behind them.
+FUSED: list[FusedRoute] = [FusedKernel(), OneDnnFire()]
 _REPEATS = 5
 _CHOICES: dict[tuple[object, ...], Measured] = {}
 _LOCK = threading.RLock()
@@ -150,9 +152,12 @@ def _measure(candidates: Iterable[Candidate], codes: Tensor, found: Measured) ->
     found.chosen = fastest(found.seconds)
 
 
-def fused_route() -> KernelRoute:
-    """The route of a product with its neurons."""
-    return FUSED
+def fused_routes(device: torch.device, provider: str) -> dict[str, FusedRoute]:
+    """The routes of a product with its neurons that a provider allows there, by name."""
+    allowed = ("cupy", "torch") if provider == "auto" else (provider,)
+    return {
+        route.name: route for route in FUSED if device.type in route.devices and route.provider in allowed
+    }
 
 
 def routes() -> dict[str, Route]:
@@ -169,24 +174,43 @@ def choose_route(product: Product, shape: tuple[int, ...], device: torch.device)
         UnsupportedError: No route is exact there.
         RunError: Called first inside a CUDA graph capture, where nothing can be timed.
     """
+    reasons = _refusals(product, device)
     candidates = (
-        (route.name, route.refuses(product, device), partial(route.prepare, product, device))
+        (route.name, reasons[route.name], partial(route.prepare, product, device))
         for route in ROUTES
         if device.type in route.devices
     )
-    return _choose(product, shape, device, product.kind, product.key, candidates)
+    admitted = tuple(name for name, reason in reasons.items() if reason is None)
+    return _choose(product, shape, device, product.kind, (*product.key, admitted), candidates)
+
+
+def _refusals(product: Product, device: torch.device) -> dict[str, str | None]:
+    """Why each route is not for the product there; asked once, since a forward must not read all weights."""
+    known = product.refusals.get(str(device))
+    if known is None or list(known) != [route.name for route in ROUTES if device.type in route.devices]:
+        known = {r.name: r.refuses(product, device) for r in ROUTES if device.type in r.devices}
+        product.refusals[str(device)] = known
+    return known
 
 
 def choose_fusion(
-    product: Product, fire: Fire, separate: Kernel, shape: tuple[int, ...], device: torch.device
+    product: Product,
+    fire: Fire,
+    separate: Kernel,
+    shape: tuple[int, ...],
+    device: torch.device,
+    candidates: Mapping[str, FusedRoute],
 ) -> Measured:
-    """Whether a product and its neurons run as one kernel (``"fused"``) or as ``separate``; as above."""
-    candidates = (
-        ("separate", None, lambda: separate),
-        ("fused", FUSED.refuses(product, device), lambda: FUSED.prepare(product, device, fire)),
-    )
-    key = (*product.key, fire.time_steps, fire.signed)
-    return _choose(product, shape, device, f"{product.kind} and fire", key, candidates)
+    """Which of the fused routes a product and its neurons take, or ``"separate"``; as above."""
+    reasons = fire.refusals.setdefault(str(device), {})
+    for name, route in candidates.items():
+        if name not in reasons:
+            reasons[name] = route.refuses(product, fire, device)
+    tried: list[Candidate] = [("separate", None, lambda: separate)]
+    tried += [(n, reasons[n], partial(r.prepare, product, device, fire)) for n, r in candidates.items()]
+    admitted = tuple(name for name in candidates if reasons[name] is None)
+    key = (*product.key, fire.time_steps, fire.signed, admitted)
+    return _choose(product, shape, device, f"{product.kind} and fire", key, tried)
 
 
 def _choose(

@@ -5,32 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from .. import kernels
 from ..library import code_dtype
-from .base import Kernel, Product, layout, storage_dtype
+from .base import Fire, Kernel, Product, layout, storage_dtype
 
-__all__ = ["Fire", "KernelRoute"]
-
-
-@dataclass(frozen=True, eq=False)
-class Fire:
-    """Neurons behind a product.
-
-    Attributes:
-        theta: int64 ``[C]``, positive.
-        bias: int64 ``[C]``.
-        time_steps: T.
-        signed: Fire on the absolute value.
-        half: ``round_half_up``, else floor.
-    """
-
-    theta: Tensor
-    bias: Tensor
-    time_steps: int
-    signed: bool
-    half: bool
+__all__ = ["FusedKernel", "KernelRoute"]
 
 
 @dataclass(frozen=True)
@@ -66,3 +46,19 @@ class KernelRoute:
         window = product.window
         options |= {"stride": window.stride, "padding": window.padding, "dilation": window.dilation}
         return lambda codes: kernels.product_conv2d(layout(codes), weight, dtype, options)
+
+
+@dataclass(frozen=True)
+class FusedKernel:
+    """The kernel with :class:`.base.Fire` behind it."""
+
+    name: str = "fused"
+    provider: str = "cupy"
+    devices: tuple[str, ...] = ("cuda",)
+
+    def refuses(self, product: Product, fire: Fire, device: torch.device) -> str | None:
+        del fire
+        return KernelRoute().refuses(product, device)
+
+    def prepare(self, product: Product, device: torch.device, fire: Fire) -> Kernel:
+        return KernelRoute().prepare(product, device, fire)
