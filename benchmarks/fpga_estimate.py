@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,13 @@ def cases(part: str) -> Iterator[tuple[str, Design]]:
         ("96-20-20-10 T6", dense((96, 20, 20, 10), 6), [Options(lanes=5, fire=1), Options(lanes=10, fire=2)]),
         ("conv 1-8 T4", conv((1, 8), 8, 4), [Options(lanes=4, fire=2), Options(lanes=2, fire=1)]),
     ]
-    if not small:
+    line = Options(convolution="line")
+    two = [replace(line, lanes=4, fire=1), replace(line, lanes=8, fire=2)]
+    shapes.append(("conv 2-8 T4 by lines", conv((2, 8), 8, 4), two))
+    if small:
+        small_line = replace(line, lanes=2, fire=1, weight_memory="distributed")
+        shapes.append(("conv 1-6 T2 by lines, in LUTs", conv((1, 6), 6, 2), [small_line]))
+    else:
         shapes += [
             ("256-64-10 T4", dense((256, 64, 10), 4), [Options(lanes=64, fire=8), Options(lanes=32, fire=4)]),
             ("784-96-10 T3", dense((784, 96, 10), 3), [Options(lanes=48, fire=8)]),
@@ -98,6 +105,17 @@ def cases(part: str) -> Iterator[tuple[str, Design]]:
                 [Options(lanes=24, fire=4), Options(lanes=8, fire=1)],
             ),
             ("conv 3-16-32 T8", conv((3, 16, 32), 8, 8), [Options(lanes=16, fire=4)]),
+            (
+                "conv 1-16-24 T4 by lines",
+                conv((1, 16, 24), 8, 4),
+                [replace(line, lanes=24, fire=4), replace(line, lanes=8, fire=1)],
+            ),
+            ("conv 3-16-32 T8 by lines", conv((3, 16, 32), 8, 8), [replace(line, lanes=16, fire=2)]),
+            (
+                "conv 2-12 T3 by lines, in LUTs",
+                conv((2, 12), 8, 3),
+                [replace(line, lanes=12, fire=2, weight_memory="distributed")],
+            ),
         ]
     for name, network, choices in shapes:
         for options in choices:

@@ -11,10 +11,9 @@ from spikejelly_pack.spec.graph.base import Array
 
 from .cycles import loads
 from .design import Design
+from .forms import DENSITY
 
 __all__ = ["DENSITY", "assumed", "busy", "slowest"]
-
-DENSITY = 0.3  # of digits that are not zero, where no samples say
 
 
 def assumed(network: Network) -> dict[str, Array]:

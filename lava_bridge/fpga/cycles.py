@@ -9,6 +9,9 @@ time of the busiest population, window by window. Within a window a population s
 
 Slots of several projections overlap, operations do not. A window takes the largest of the three at least;
 exactly that where every event is one operation (a dense layer that is not folded).
+
+A convolution by line buffers has other operations: of every word of a window one for each of its slices, and
+at least one for each column of the kernel; its slots are the beats that are written into the line buffers.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from spikejelly_pack.spec.graph import Input
 from spikejelly_pack.spec.graph.base import Array
 
 from .design import Design, Projection, Stream
+from .line import work
 from .streams import positions_of
 
 __all__ = ["Load", "busiest", "loads", "source_codes"]
@@ -89,17 +93,27 @@ def _projection(projection: Projection, stream: Stream, codes: Array) -> tuple[A
     return slots, operations + silent, synaptic
 
 
+def _beat(stream: Stream) -> tuple[int, int]:
+    return stream.beats_per_position, stream.fire
+
+
 def loads(design: Design, codes: Mapping[str, Array] | Array) -> dict[str, Load]:
     """Work of every population on samples ``[N, *]``, by name."""
     values = source_codes(design, codes)
     result: dict[str, Load] = {}
     for population in design.populations.values():
+        firing = np.full(len(next(iter(values.values()))), population.beats)
+        if (line := population.line) is not None:
+            source = design.streams[line.link.source]
+            maps = positions_of(source, values[source.name]).reshape(-1, *source.grid[1:], *_beat(source))
+            slots, operations, synaptic = work(line, maps)
+            result[population.name] = Load(slots, operations, firing, synaptic)
+            continue
         parts = [
             _projection(projection, design.streams[projection.link.source], values[projection.link.source])
             for projection in population.projections
         ]
         slots, operations, synaptic = (np.stack(column) for column in zip(*parts, strict=True))
-        firing = np.full(slots.shape[1], population.beats)
         result[population.name] = Load(slots.max(0), operations.sum(0), firing, synaptic.sum(0))
     return result
 

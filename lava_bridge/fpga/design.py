@@ -14,7 +14,7 @@ from spikejelly_pack.spec.graph.base import Array
 from .options import Options
 from .resolve import Grid, Link
 
-__all__ = ["Design", "Pool", "Population", "Projection", "Stream", "bits_for", "signed_bits"]
+__all__ = ["Design", "Line", "Pool", "Population", "Projection", "Stream", "bits_for", "signed_bits"]
 
 
 def bits_for(count: int) -> int:
@@ -95,6 +95,45 @@ class Projection:
 
 
 @dataclass(frozen=True, eq=False)
+class Line:
+    """A convolution by line buffers: what its population adds up without a memory of membranes.
+
+    Attributes:
+        link: Weights and geometry.
+        ident: Name in the generated files.
+        parameters: Values of the parameters of ``sp_conv`` that depend on it alone.
+        tables: ``[tables, words * subsets, lanes]``: sums of the weights of all subsets of a few taps.
+        row_table: ``[output rows, 2 + kernel rows]``: rows done with afterwards, rows needed, and whether
+            each kernel row is inside the map.
+        col_table: ``[output columns, 1 + kernel columns]``: likewise, without the first.
+        memory: Where the tables live.
+    """
+
+    link: Link
+    ident: str
+    parameters: Mapping[str, int]
+    tables: Array
+    row_table: Array
+    col_table: Array
+    memory: str
+
+    @property
+    def words(self) -> int:
+        """Words of a window, all chunks of its channels: each has weights of its own."""
+        return self.parameters["BEATS"] * self.parameters["NK"]
+
+    @property
+    def taps(self) -> int:
+        """Codes of a word."""
+        return self.parameters["KH"] * self.parameters["KW"] * self.parameters["F"]
+
+    @property
+    def memory_bits(self) -> int:
+        """Bits of its tables."""
+        return self.tables.size * self.parameters["T_W"]
+
+
+@dataclass(frozen=True, eq=False)
 class Pool:
     """Maximum pooling or upsampling of one source.
 
@@ -139,7 +178,9 @@ class Population:
         time_steps: Digits of its codes; 0 of a readout.
         signed: Whether its codes have signs.
         table: ``[rows, fire, 3]``: bias, offset, threshold (readout: bias alone) in the order of the beats.
-        projections: What it integrates.
+        projections: What it integrates, event by event; none where ``line`` is given.
+        line: The convolution that it integrates by line buffers, if it does.
+        form: How its convolution is computed, and why not by line buffers; empty where it has none.
     """
 
     name: str
@@ -156,6 +197,18 @@ class Population:
     signed: bool
     table: Array
     projections: tuple[Projection, ...]
+    line: Line | None = None
+    form: str = ""
+
+    @property
+    def inputs(self) -> tuple[Projection | Line, ...]:
+        """Readers of the streams that it integrates."""
+        return self.projections if self.line is None else (self.line,)
+
+    @property
+    def stored(self) -> int:
+        """Membrane words in memory or registers: all of its positions, by line buffers those of one."""
+        return self.depth if self.line is None else 1
 
     @property
     def readout(self) -> bool:
@@ -164,7 +217,7 @@ class Population:
 
     @property
     def depth(self) -> int:
-        """Membrane words; one word lives in registers."""
+        """Membrane words of all positions; where one is stored it lives in registers."""
         return self.chunks * self.grid[1] * self.grid[2]
 
     @property
@@ -200,7 +253,7 @@ class Design:
 
     def readers(self, source: str) -> list[str]:
         """Idents of the projections and pools that read a stream."""
-        everyone = (p for population in self.populations.values() for p in population.projections)
+        everyone = (p for population in self.populations.values() for p in population.inputs)
         found = [projection.ident for projection in everyone if projection.link.source == source]
         return found + [f"{p.stream.ident}_in" for p in self.pools.values() if p.source == source]
 
@@ -218,11 +271,12 @@ class Design:
                 "grid": list(population.grid),
                 "lanes": population.lanes,
                 "fire": population.fire,
-                "membrane_words": population.depth,
+                **({"convolution": population.form} if population.form else {}),
+                "membrane_words": population.stored,
                 "accumulator_bits": population.acc_bits,
                 "time_steps": population.time_steps,
-                "weight_memory_bits": sum(p.memory_bits for p in population.projections),
-                "membrane_bits": 2 * population.depth * population.lanes * population.acc_bits,
+                "weight_memory_bits": sum(p.memory_bits for p in population.inputs),
+                "membrane_bits": 2 * population.stored * population.lanes * population.acc_bits,
             }
             for population in self.populations.values()
         }

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
-from .design import Design, Population, Projection
+from .design import Design, Line, Population, Projection
 from .devices import RESOURCES, Device, Family
+from .line import tree_widths
 
 __all__ = ["block_memories", "blocks", "coefficients", "estimate", "features", "in_blocks", "pins"]
 
@@ -57,13 +58,14 @@ def in_blocks(width: int, depth: int, style: str, family: Family, *, rom: bool) 
 
 def _memories(population: Population, style: str) -> list[tuple[int, int, str, bool]]:
     """Width, depth, style and whether constant, of every memory of a population."""
-    found = [
+    found = _line_memories(population, style) if population.line else []
+    found += [
         (p.weight_bits * p.parameters["L"], p.parameters["DEPTH"], p.memory, True)
         for p in population.projections
     ]
     entry = population.state_bits + 2 * population.threshold_bits
     found.append((population.fire * entry, len(population.table), "auto", True))
-    if population.depth > 1:
+    if population.stored > 1:
         found += 2 * [(population.lanes * population.acc_bits, population.depth, style, False)]
     found += [
         (p.parameters["F"] * p.parameters["T"], p.buffer, "auto", False) for p in population.projections
@@ -72,6 +74,26 @@ def _memories(population: Population, style: str) -> list[tuple[int, int, str, b
     waiting = 16 if population.time_steps + 3 < 14 else 32
     found.append((population.out_bits + 1, waiting, "auto", False))
     return found
+
+
+def _line_memories(population: Population, style: str) -> list[tuple[int, int, str, bool]]:
+    """Tables, line buffers and the windows that wait to fire, as :func:`_memories`."""
+    assert population.line is not None
+    line, p = population.line, population.line.parameters
+    tables = len(line.tables) * [(p["L"] * p["T_W"], line.tables.shape[1], line.memory, True)]
+    rows = p["NR"] * [(p["F"] * (p["T"] + p["SIGNED"]), p["COLS"] * p["BEATS"], style, False)]
+    return [*tables, *rows, (p["L"] * population.acc_bits, p["HOLD"], "auto", False)]
+
+
+def _line(line: Line) -> dict[str, float]:
+    p = line.parameters
+    digits = p["T"] + p["SIGNED"]
+    return {
+        "line": 1,
+        "shift": p["L"] * p["DW"] * max(1, (digits - 1).bit_length()),
+        "slice": (line.taps + p["NR"] * p["KH"] * p["F"]) * digits,
+        "tree": p["L"] * sum(count * width for count, width in tree_widths(line)),
+    }
 
 
 def _projection(projection: Projection) -> dict[str, float]:
@@ -99,7 +121,9 @@ def features(design: Design, device: Device) -> dict[str, float]:
 
     for population in design.populations.values():
         membrane = population.lanes * population.acc_bits
-        add({"register" if population.depth == 1 else "memory": membrane})
+        if population.line is not None:
+            add(_line(population.line))
+        add({"register" if population.stored == 1 else "memory": membrane})
         add({"fire": population.fire * population.state_bits * (population.time_steps + 2)})
         for projection in population.projections:
             add(_projection(projection))

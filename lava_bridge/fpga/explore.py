@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -65,7 +65,7 @@ def explore(
         device: Where it must fit.
         codes: Input codes ``[N, *shape]`` by name: how busy each population is.
         fit: ``speed`` fills the device, the slowest population first; ``area`` takes the fewest LUTs.
-        base: Choices that stay: memories and digits.
+        base: Choices that stay: memories, digits, and how convolutions are computed unless that is ``auto``.
         progress: Gets a word on what is tried.
 
     Raises:
@@ -79,7 +79,8 @@ def explore(
         raise UnsupportedError(_refusal(network, device, smallest.used, codes, base))
     if fit == "area":
         return replace(smallest, limit="the fewest LUTs")
-    return _grow(smallest, network, device, codes, progress)
+    free = _free(network, base or Options())
+    return _grow(smallest, network, device, codes, free, progress)
 
 
 def _chosen(network: Network, device: Device, codes: Mapping[str, Array], options: Options) -> Choice:
@@ -108,9 +109,7 @@ def _relieved(design: Design, device: Device) -> Iterator[Options]:
     if device.family.lut_memory:
         options = replace(options, membrane_memory="distributed")
         yield options
-    for population in sorted(
-        design.populations.values(), key=lambda p: sum(q.memory_bits for q in p.projections)
-    ):
+    for population in sorted(design.populations.values(), key=lambda p: sum(q.memory_bits for q in p.inputs)):
         options = _with(options, population.name, weight_memory="distributed")
         yield options
 
@@ -126,13 +125,29 @@ def _size(choice: Choice, device: Device) -> tuple[float, int]:
 
 
 def _smallest(network: Network, device: Device, codes: Mapping[str, Array], base: Options) -> Choice:
+    free = _free(network, base)
+    for name in free:
+        base = _with(base, name, convolution="event")
     most = max(p.grid[0] for p in plan(network, base).populations.values())
     tried = [
         _chosen(network, device, codes, replace(base, lanes=lanes, fire=1))
         for lanes in _LADDER
         if lanes < 2 * most
     ]
-    return min(tried, key=lambda choice: _size(choice, device))
+    best = min(tried, key=lambda choice: _size(choice, device))
+    for name in free:
+        other = _chosen(network, device, codes, _with(best.options, name, convolution="line"))
+        best = min(best, other, key=lambda choice: _size(choice, device))
+    return best
+
+
+def _free(network: Network, base: Options) -> list[str]:
+    """Populations whose convolution may be computed in either form, the search decides."""
+    return [
+        name
+        for name, population in plan(network, base).populations.items()
+        if base.of(name, "convolution") == "auto" and population.form in ("event", "line")
+    ]
 
 
 def _grow(
@@ -140,6 +155,7 @@ def _grow(
     network: Network,
     device: Device,
     codes: Mapping[str, Array],
+    free: Collection[str],
     progress: Callable[[str], Any],
 ) -> Choice:
     """Raise the parallelism of whatever is slowest until it cannot rise or the device is full."""
@@ -147,6 +163,9 @@ def _grow(
         name, part, cycles = slowest(choice.design, codes)
         progress(f"exploring: {cycles:.0f} cycles per sample, {choice.used['lut']} LUTs")
         wider = _wider(choice, name, part)
+        if name in free:
+            other = "event" if choice.design.populations[name].line else "line"
+            wider.insert(0, _with(choice.options, name, convolution=other))
         better = None
         for options in wider:
             found = _chosen(network, device, codes, options)
@@ -171,9 +190,9 @@ def _wider(choice: Choice, name: str, part: str) -> list[Options]:
     # Fewer membrane words per position; an event then reaches more neurons at once.
     widths = sorted({-(-channels // chunks) for chunks in range(1, population.chunks)})
     found = [_with(choice.options, name, lanes=lanes) for lanes in widths] if part == "add" else []
-    # Depthwise links and empty beats cost a cycle a beat: the sources may send more codes in one.
-    for projection in population.projections:
-        stream = choice.design.streams[projection.link.source]
+    # Depthwise links, empty beats and line buffers cost cycles a beat: more codes in one take fewer.
+    for reader in population.inputs:
+        stream = choice.design.streams[reader.link.source]
         more = [f for f in _LADDER if stream.fire < f <= stream.grid[0]]
         found += [_with(choice.options, _origin(choice.design, stream.name), fire=fire) for fire in more[:1]]
     return found

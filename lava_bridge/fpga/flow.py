@@ -156,6 +156,7 @@ def _options(design: Design) -> dict[str, Any]:
     return {
         "membrane_memory": design.options.membrane_memory,
         "digits": design.options.digits,
+        "convolution": design.options.convolution,
         "per": {
             population.name: {"lanes": population.lanes, "fire": population.fire}
             for population in design.populations.values()

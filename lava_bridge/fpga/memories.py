@@ -8,7 +8,7 @@ import numpy as np
 
 from spikejelly_pack.spec.graph.base import Array
 
-from .design import Pool, Population, Projection
+from .design import Line, Pool, Population, Projection
 
 __all__ = ["hex_lines", "memory_files"]
 
@@ -40,6 +40,23 @@ def _projection(projection: Projection) -> dict[str, str]:
     }
 
 
+def _line(line: Line) -> dict[str, str]:
+    p, ident = line.parameters, line.ident
+    files = {
+        f"{ident}_sums_{number:02d}.mem": hex_lines(table.tolist(), [p["T_W"]] * p["L"])
+        for number, table in enumerate(line.tables)
+    }
+    for what, table, widths in (
+        ("rows", line.row_table, [p["N_W"], p["N_W"], *[1] * p["KH"]]),
+        ("cols", line.col_table, [p["X_W"], *[1] * p["KW"]]),
+    ):
+        # {rows done with, rows needed, kernel rows inside}: the first of these in the lowest bit
+        counts = len(widths) - (p["KH"] if what == "rows" else p["KW"])
+        order = [*range(counts, len(widths)), *reversed(range(counts))]
+        files[f"{ident}_{what}.mem"] = hex_lines(table[:, order].tolist(), [widths[i] for i in order])
+    return files
+
+
 def _parameters(population: Population) -> str:
     if population.readout:
         return hex_lines(population.table[:, :, 0].tolist(), [population.state_bits] * population.fire)
@@ -56,6 +73,8 @@ def memory_files(populations: Iterable[Population], pools: Iterable[Pool]) -> di
             files[f"{pool.stream.ident}_{what}.mem"] = _table(table, pool.table_bits)
     for population in populations:
         files[f"{population.ident}_fire.mem"] = _parameters(population)
+        if population.line is not None:
+            files |= _line(population.line)
         for projection in population.projections:
             files |= _projection(projection)
     return files

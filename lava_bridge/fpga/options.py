@@ -8,10 +8,11 @@ from typing import Any
 
 from spikejelly_pack.spec.errors import ParameterError
 
-__all__ = ["DIGITS", "MEMORIES", "Options", "PopulationOptions"]
+__all__ = ["CONVOLUTIONS", "DIGITS", "MEMORIES", "Options", "PopulationOptions"]
 
 MEMORIES = ("auto", "block", "distributed")
 DIGITS = ("csd", "binary")
+CONVOLUTIONS = ("event", "line", "auto")
 _MOST = 1 << 12
 
 
@@ -24,12 +25,14 @@ class PopulationOptions:
         fire: Neurons that fire in one cycle and travel in one beat; a power of two.
         weight_memory: Where weights live.
         digits: Number system of the incoming codes.
+        convolution: How its convolution is computed; ``line`` is refused where it cannot be.
     """
 
     lanes: int | None = None
     fire: int | None = None
     weight_memory: str | None = None
     digits: str | None = None
+    convolution: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,10 @@ class Options:
         membrane_memory: Likewise for the membranes of populations that are folded or have positions.
         digits: ``csd`` recodes every code into the fewest signed digits of the same number (exact, fewer
             events); ``binary`` makes every spike one event.
+        convolution: ``event`` adds the weights of every digit to a memory of membranes; ``line`` buffers a
+            few rows of codes and computes one position after the other, where a population is one convolution
+            of all channels (others stay event-driven); ``auto`` leaves it to the search for the parallelism,
+            or takes what has fewer cycles at an assumed density where the parallelism is given.
         buffers: Whether a branch that skips populations gets buffers for the windows it waits; without them
             the result is the same and the branches take turns.
         per: Exceptions by the name of a neuron, readout or input.
@@ -56,6 +63,7 @@ class Options:
     weight_memory: str = "auto"
     membrane_memory: str = "auto"
     digits: str = "csd"
+    convolution: str = "event"
     buffers: bool = True
     per: Mapping[str, PopulationOptions] = field(default_factory=dict[str, PopulationOptions])
 
@@ -88,3 +96,5 @@ def _check(owner: str, part: Options | PopulationOptions) -> None:
         _one_of(owner, "weight_memory", part.weight_memory, MEMORIES)
     if part.digits is not None:
         _one_of(owner, "digits", part.digits, DIGITS)
+    if part.convolution is not None:
+        _one_of(owner, "convolution", part.convolution, CONVOLUTIONS)

@@ -15,6 +15,8 @@ from spikejelly_pack.spec.graph.base import Array
 from spikejelly_pack.spec.windows import refuse_windows
 
 from .design import Design, Pool, Population, Stream
+from .forms import form_of
+from .line import held, line_of
 from .options import Options
 from .pooling import check_map, pool_of
 from .projection import project
@@ -63,7 +65,8 @@ def plan(network: Network, options: Options | None = None, top: str = "spikepack
             grids = {name: stream.grid for name, stream in streams.items()}
             links = resolve(network, op, grids)
             stage[op.name] = 1 + max(stage[link.source] for link in links.links)
-            population = _population(op, links, streams, widths[op.name], options, names, stage)
+            form = form_of(network, op.name, links, streams, options)
+            population = _population(op, links, streams, widths[op.name], options, names, stage, form)
             populations[op.name] = population
             if isinstance(op, Neuron):
                 streams[op.name] = _stream_of(population)
@@ -122,6 +125,7 @@ def _population(
     options: Options,
     names: _Names,
     stage: dict[str, int],
+    form: str,
 ) -> Population:
     channels = links.grid[0]
     fire = 1 if isinstance(op, Readout) else options.of(op.name, "fire")
@@ -133,31 +137,57 @@ def _population(
     chunks = -(-channels // min(options.of(op.name, "lanes"), channels))
     lanes = -(-channels // (chunks * granule)) * granule
     chunks = -(-channels // lanes)
-    ident = names(op.name)
-    projections = tuple(
-        project(
-            link, streams[link.source], links.grid, lanes, chunks,
-            name="p" + names(f"{op.name}_{link.source}")[1:],
-            memory=options.of(op.name, "weight_memory"),
-            csd=options.of(op.name, "digits") == "csd",
-            buffer=_buffer(streams[link.source], stage[op.name] - 1 - stage[link.source], options),
-        )
-        for link in links.links
-    )  # fmt: skip
-    data_bits = min(width, max(p.weight_bits + p.parameters["T"] + int(p.csd) - 1 for p in projections))
     theta = op.threshold.astype(np.int64) if isinstance(op, Neuron) else np.zeros(len(op.bias), np.int64)
     steps = op.time_steps if isinstance(op, Neuron) else 0
     largest = int(theta.max())
     state = max(width, largest.bit_length() + steps) if steps else width
-    return Population(
-        name=op.name, ident=ident, grid=links.grid, lanes=lanes, fire=fire, chunks=chunks, acc_bits=width,
-        data_bits=data_bits, state_bits=state, threshold_bits=largest.bit_length(), time_steps=steps,
-        signed=isinstance(op, Neuron) and op.signed,
-        table=_table(op, theta, links, lanes * chunks, fire),
-        projections=tuple(
-            replace(p, parameters={**p.parameters, "DW": data_bits}) for p in projections
-        ),
+    population = Population(
+        name=op.name, ident=names(op.name), grid=links.grid, lanes=lanes, fire=fire, chunks=chunks,
+        acc_bits=width, data_bits=width, state_bits=state, threshold_bits=largest.bit_length(),
+        time_steps=steps, signed=isinstance(op, Neuron) and op.signed,
+        table=_table(op, theta, links, lanes * chunks, fire), projections=(), form=form,
     )  # fmt: skip
+    if form == "line":
+        return _with_line(population, links, streams, options, names)
+    return _with_projections(population, links, streams, options, names, stage)
+
+
+def _with_line(
+    population: Population, links: Links, streams: dict[str, Stream], options: Options, names: _Names
+) -> Population:
+    (link,) = links.links
+    line = line_of(
+        link, streams[link.source], population.grid, population.lanes, population.chunks,
+        name="p" + names(f"{population.name}_{link.source}")[1:],
+        memory=options.of(population.name, "weight_memory"),
+    )  # fmt: skip
+    data_bits = min(population.acc_bits, line.parameters["S_W"] + streams[link.source].code_bits - 1)
+    line = replace(line, parameters={**line.parameters, "DW": data_bits, "HOLD": held(line, population)})
+    return replace(population, data_bits=data_bits, line=line)
+
+
+def _with_projections(
+    population: Population,
+    links: Links,
+    streams: dict[str, Stream],
+    options: Options,
+    names: _Names,
+    stage: dict[str, int],
+) -> Population:
+    projections = tuple(
+        project(
+            link, streams[link.source], links.grid, population.lanes, population.chunks,
+            name="p" + names(f"{population.name}_{link.source}")[1:],
+            memory=options.of(population.name, "weight_memory"),
+            csd=options.of(population.name, "digits") == "csd",
+            buffer=_buffer(streams[link.source], stage[population.name] - 1 - stage[link.source], options),
+        )
+        for link in links.links
+    )  # fmt: skip
+    widest = max(p.weight_bits + p.parameters["T"] + int(p.csd) - 1 for p in projections)
+    data_bits = min(population.acc_bits, widest)
+    laid = tuple(replace(p, parameters={**p.parameters, "DW": data_bits}) for p in projections)
+    return replace(population, data_bits=data_bits, projections=laid)
 
 
 def _buffer(stream: Stream, waits: int, options: Options) -> int:

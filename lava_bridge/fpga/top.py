@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from .design import Design, Pool, Population, Projection, Stream
+from .design import Design, Line, Pool, Population, Projection, Stream
 
 __all__ = ["PROBES", "top_text"]
 
@@ -45,6 +45,11 @@ def _instance(module: str, name: str, parameters: Mapping[str, object], ports: M
     return f"  {module} #({values}) {name} (\n    {wires});"
 
 
+def _rom_style(memory: str) -> str:
+    """The style of a constant memory: what is distributed among LUTs is logic to Yosys, not memory."""
+    return '"logic"' if memory == "distributed" else f'"{memory}"'
+
+
 def _input(design: Design, stream: Stream) -> Iterator[str]:
     port, ident, bits = design.port("s", stream.name), stream.ident, stream.data_bits
     yield f"  wire {ident}_valid = {port}_tvalid && !rst;"
@@ -78,7 +83,7 @@ def _projection(design: Design, population: Population, index: int, projection: 
     lanes, addend = population.lanes, population.data_bits
     address = projection.table_bits[2]
     parameters = dict(projection.parameters) | {
-        "STYLE": f'"{projection.memory}"', "WEIGHTS": f'"{ident}_weights.mem"',
+        "STYLE": _rom_style(projection.memory), "WEIGHTS": f'"{ident}_weights.mem"',
         "ROW_TABLE": f'"{ident}_rows.mem"', "COL_TABLE": f'"{ident}_cols.mem"',
     }  # fmt: skip
     ports = {
@@ -94,7 +99,29 @@ def _projection(design: Design, population: Population, index: int, projection: 
     yield _instance("sp_project", f"{ident}_project", parameters, ports)
 
 
-def _population(design: Design, population: Population) -> Iterator[str]:
+def _line(design: Design, population: Population, line: Line) -> Iterator[str]:
+    ident, owner = line.ident, population.ident
+    source = design.streams[line.link.source]
+    parameters = dict(line.parameters) | {
+        "ACC_W": population.acc_bits, "FO": population.fire, "T_OUT": population.time_steps,
+        "S_OUT": int(population.signed), "V_W": population.state_bits,
+        "TH_W": max(1, population.threshold_bits), "ROWS": len(population.table),
+        "STYLE": _rom_style(line.memory), "LINES": f'"{design.options.membrane_memory}"',
+        "TABLES": f'"{ident}_sums"', "ROW_TABLE": f'"{ident}_rows.mem"', "COL_TABLE": f'"{ident}_cols.mem"',
+        "TABLE": f'"{owner}_fire.mem"',
+    }  # fmt: skip
+    ports = {
+        "clk": "aclk", "rst": "rst", "s_valid": f"{ident}_valid", "s_ready": f"{ident}_ready",
+        "s_data": f"{source.ident}_data", "m_valid": f"{owner}_valid", "m_ready": f"{owner}_ready",
+        "m_data": f"{owner}_data", "m_last": f"{owner}_last",
+    }  # fmt: skip
+    yield f"  // {population.name}: {line.link.synapse} by line buffers: {source.name}"
+    yield f"  wire {owner}_valid, {owner}_ready, {owner}_last;"
+    yield f"  wire [{population.out_bits - 1}:0] {owner}_data;"
+    yield _instance("sp_conv", f"{owner}_conv", parameters, ports)
+
+
+def _events(design: Design, population: Population) -> Iterator[str]:
     ident, count = population.ident, len(population.projections)
     address = population.projections[0].table_bits[2]
     yield f"  // {population.name}"
@@ -123,6 +150,13 @@ def _population(design: Design, population: Population) -> Iterator[str]:
         "m_last": f"{ident}_last",
     }  # fmt: skip
     yield _instance("sp_population", f"{ident}_population", parameters, ports)
+
+
+def _population(design: Design, population: Population) -> Iterator[str]:
+    if population.line is None:
+        yield from _events(design, population)
+    else:
+        yield from _line(design, population, population.line)
     yield from _readout(design, population) if population.readout else _probe(population)
 
 
@@ -174,7 +208,7 @@ def top_text(design: Design) -> str:
     for op in design.network.inputs:
         lines += _input(design, design.streams[op.name])
     for population in design.populations.values():
-        lines += [f"  wire {p.ident}_valid, {p.ident}_ready;" for p in population.projections]
+        lines += [f"  wire {p.ident}_valid, {p.ident}_ready;" for p in population.inputs]
     for name, pool in design.pools.items():
         lines.append(f"  wire {design.streams[name].ident}_in_valid, {design.streams[name].ident}_in_ready;")
         lines += _pool(design, pool)

@@ -45,6 +45,13 @@ def _hardware(parser: argparse.ArgumentParser) -> None:
         default="csd",
         help="csd: fewest signed digits; binary: every spike an event",
     )
+    parser.add_argument(
+        "--convolution",
+        choices=["event", "line", "auto"],
+        default="event",
+        help="event (default): every digit adds to a memory of membranes; line: line buffers, position after "
+        "position, where possible; auto: what is faster or smaller, by estimate",
+    )
 
 
 def _samples(parser: argparse.ArgumentParser) -> None:

@@ -53,7 +53,8 @@ def _plan(args: argparse.Namespace) -> Plan:
             f"synth: --seeds must be different numbers >= 0, got {args.seeds}; name each once."
         )
     chosen = {name: getattr(args, name) for name in ("lanes", "fire") if getattr(args, name) is not None}
-    options = Options(weight_memory=args.weight_memory, digits=args.digits, **chosen)
+    shared = {name: getattr(args, name) for name in ("weight_memory", "digits", "convolution")}
+    options = Options(**shared, **chosen)
     fit = None if given or args.fit == "none" else args.fit or "speed"
     return Plan(
         device=args.device,
