@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -89,13 +88,7 @@ def cases(part: str) -> Iterator[tuple[str, Design]]:
         ("96-20-20-10 T6", dense((96, 20, 20, 10), 6), [Options(lanes=5, fire=1), Options(lanes=10, fire=2)]),
         ("conv 1-8 T4", conv((1, 8), 8, 4), [Options(lanes=4, fire=2), Options(lanes=2, fire=1)]),
     ]
-    line = Options(convolution="line")
-    two = [replace(line, lanes=4, fire=1), replace(line, lanes=8, fire=2)]
-    shapes.append(("conv 2-8 T4 by lines", conv((2, 8), 8, 4), two))
-    if small:
-        small_line = replace(line, lanes=2, fire=1, weight_memory="distributed")
-        shapes.append(("conv 1-6 T2 by lines, in LUTs", conv((1, 6), 6, 2), [small_line]))
-    else:
+    if not small:
         shapes += [
             ("256-64-10 T4", dense((256, 64, 10), 4), [Options(lanes=64, fire=8), Options(lanes=32, fire=4)]),
             ("784-96-10 T3", dense((784, 96, 10), 3), [Options(lanes=48, fire=8)]),
@@ -106,20 +99,35 @@ def cases(part: str) -> Iterator[tuple[str, Design]]:
             ),
             ("conv 3-16-32 T8", conv((3, 16, 32), 8, 8), [Options(lanes=16, fire=4)]),
             (
-                "conv 1-16-24 T4 by lines",
-                conv((1, 16, 24), 8, 4),
-                [replace(line, lanes=24, fire=4), replace(line, lanes=8, fire=1)],
-            ),
-            ("conv 3-16-32 T8 by lines", conv((3, 16, 32), 8, 8), [replace(line, lanes=16, fire=2)]),
-            (
-                "conv 2-12 T3 by lines, in LUTs",
-                conv((2, 12), 8, 3),
-                [replace(line, lanes=12, fire=2, weight_memory="distributed")],
+                "conv 2-12-16 T4, in LUTs",
+                conv((2, 12, 16), 8, 4),
+                [Options(lanes=8, fire=1, weight_memory="distributed")],
             ),
         ]
-    for name, network, choices in shapes:
+    for name, network, choices in shapes + _by_lines(small):
         for options in choices:
             yield f"{name}, {options.lanes} lanes, fire {options.fire}", plan(network, options)
+
+
+def _by_lines(small: bool) -> list[tuple[str, g.Network, list[Options]]]:
+    """Convolutions by line buffers, their tables in block memories and in LUTs."""
+
+    def lines(*choices: tuple[int, int], **more: Any) -> list[Options]:
+        return [Options(lanes=n, fire=fire, convolution="line", **more) for n, fire in choices]
+
+    shapes = [("conv 2-8 T4 by lines", conv((2, 8), 8, 4), lines((4, 1), (8, 2)))]
+    spread = {"weight_memory": "distributed"}
+    if small:
+        return [
+            *shapes,
+            ("conv 1-6 T2 by lines, in LUTs", conv((1, 6), 6, 2), lines((2, 1), (3, 1), **spread)),
+        ]
+    return [
+        *shapes,
+        ("conv 1-16-24 T4 by lines", conv((1, 16, 24), 8, 4), lines((24, 4), (8, 1))),
+        ("conv 3-16-32 T8 by lines", conv((3, 16, 32), 8, 8), lines((16, 2))),
+        ("conv 2-12 T3 by lines, in LUTs", conv((2, 12), 8, 3), lines((12, 2), (6, 1), **spread)),
+    ]
 
 
 def run(

@@ -56,33 +56,33 @@ def in_blocks(width: int, depth: int, style: str, family: Family, *, rom: bool) 
     return block_memories(width, depth, family) * family.block_cost < otherwise
 
 
-def _memories(population: Population, style: str) -> list[tuple[int, int, str, bool]]:
-    """Width, depth, style and whether constant, of every memory of a population."""
+def _memories(population: Population, style: str) -> list[tuple[int, int, str, str]]:
+    """Width, depth, style and kind of every memory of a population: ``constant``, ``table`` or ``stored``."""
     found = _line_memories(population, style) if population.line else []
     found += [
-        (p.weight_bits * p.parameters["L"], p.parameters["DEPTH"], p.memory, True)
+        (p.weight_bits * p.parameters["L"], p.parameters["DEPTH"], p.memory, "constant")
         for p in population.projections
     ]
     entry = population.state_bits + 2 * population.threshold_bits
-    found.append((population.fire * entry, len(population.table), "auto", True))
+    found.append((population.fire * entry, len(population.table), "auto", "constant"))
     if population.stored > 1:
-        found += 2 * [(population.lanes * population.acc_bits, population.depth, style, False)]
+        found += 2 * [(population.lanes * population.acc_bits, population.depth, style, "stored")]
     found += [
-        (p.parameters["F"] * p.parameters["T"], p.buffer, "auto", False) for p in population.projections
+        (p.parameters["F"] * p.parameters["T"], p.buffer, "auto", "stored") for p in population.projections
     ]
     # What is on its way through the firing stages must find room behind them.
     waiting = 16 if population.time_steps + 3 < 14 else 32
-    found.append((population.out_bits + 1, waiting, "auto", False))
+    found.append((population.out_bits + 1, waiting, "auto", "stored"))
     return found
 
 
-def _line_memories(population: Population, style: str) -> list[tuple[int, int, str, bool]]:
+def _line_memories(population: Population, style: str) -> list[tuple[int, int, str, str]]:
     """Tables, line buffers and the windows that wait to fire, as :func:`_memories`."""
     assert population.line is not None
     line, p = population.line, population.line.parameters
-    tables = len(line.tables) * [(p["L"] * p["T_W"], line.tables.shape[1], line.memory, True)]
-    rows = p["NR"] * [(p["F"] * (p["T"] + p["SIGNED"]), p["COLS"] * p["BEATS"], style, False)]
-    return [*tables, *rows, (p["L"] * population.acc_bits, p["HOLD"], "auto", False)]
+    tables = len(line.tables) * [(p["L"] * p["T_W"], line.tables.shape[1], line.memory, "table")]
+    rows = p["NR"] * [(p["F"] * (p["T"] + p["SIGNED"]), p["COLS"] * p["BEATS"], style, "stored")]
+    return [*tables, *rows, (p["L"] * population.acc_bits, p["HOLD"], "auto", "stored")]
 
 
 def _line(line: Line) -> dict[str, float]:
@@ -127,10 +127,10 @@ def features(design: Design, device: Device) -> dict[str, float]:
         add({"fire": population.fire * population.state_bits * (population.time_steps + 2)})
         for projection in population.projections:
             add(_projection(projection))
-        for width, depth, style, rom in _memories(population, design.options.membrane_memory):
+        for width, depth, style, kind in _memories(population, design.options.membrane_memory):
+            rom = kind != "stored"
             if not in_blocks(width, depth, style, family, rom=rom):
-                name = "constant" if rom else "stored"
-                add({name: width * depth / 16 if rom else -(-width // 4) * -(-depth // 16)})
+                add({kind: width * depth / 16 if rom else -(-width // 4) * -(-depth // 16)})
     return total
 
 
@@ -152,8 +152,8 @@ def blocks(design: Design, family: Family) -> int:
     return sum(
         block_memories(width, depth, family)
         for population in design.populations.values()
-        for width, depth, own, rom in _memories(population, style)
-        if in_blocks(width, depth, own, family, rom=rom)
+        for width, depth, own, kind in _memories(population, style)
+        if in_blocks(width, depth, own, family, rom=kind != "stored")
     )
 
 

@@ -58,7 +58,7 @@ def test_no_multiplier_anywhere() -> None:
         code = re.sub(r"//.*", "", text)
         products = re.findall(r"\w+\s*\*\s*\w+", code)
         # what remains are widths, indices and loop constants: all are known when the design is elaborated
-        known = re.compile(r"[A-Z0-9_]+|[fgjtpdqb]|index", re.ASCII)
+        known = re.compile(r"[A-Z0-9_]+|[fgijlmnpqtdb]|index", re.ASCII)
         for product in products:
             assert all(known.fullmatch(side.strip()) for side in product.split("*")), f"{name}: {product}"
 
@@ -135,8 +135,9 @@ def test_lint(residual_net: Any, pool_net: Any, tmp_path: Path) -> None:
     tool = tools.available("verilator")
     if tool is None:
         pytest.skip("verilator is not installed")
-    for number, network in enumerate((residual_net, pool_net)):
-        design = lava_bridge.fpga.build(network, tmp_path / str(number), Options(lanes=4))
+    cases = [(net, form) for net in (residual_net, pool_net) for form in ("event", "line")]
+    for number, (network, form) in enumerate(cases):
+        design = lava_bridge.fpga.build(network, tmp_path / str(number), Options(lanes=4, convolution=form))
         done = subprocess.run(
             [tool.command, "--lint-only", "-Wall", "-y", ".", "--top-module", design.top, f"{design.top}.sv"],
             cwd=tmp_path / str(number),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lava_bridge.fpga import Options, plan
+from lava_bridge.fpga import Options, PopulationOptions, plan
 from lava_bridge.fpga.activity import assumed, busy, slowest
 from lava_bridge.fpga.cycles import loads
 from lava_bridge.fpga.devices import DEVICES, FAMILIES, RESOURCES, device
@@ -149,7 +149,7 @@ def test_a_larger_device_is_never_slower() -> None:
 
 
 def big_net() -> g.Network:
-    return conv_net(channels=64, side=5, hidden=200, classes=10)
+    return conv_net(channels=64, side=5, hidden=130, classes=10)
 
 
 def test_refusal_says_how_much_and_what_fits() -> None:
@@ -185,7 +185,36 @@ def test_features_are_those_of_the_coefficients(dense_net: g.Network) -> None:
             known |= set(weights)
     counted: Any = set()
     for network in (dense_net, conv_net()):
-        for options in (Options(), Options(lanes=2, weight_memory="distributed")):
+        for options in (
+            Options(),
+            Options(lanes=2, weight_memory="distributed"),
+            Options(convolution="line"),
+        ):
             counted |= set(features(plan(network, options), device("ecp5-25f")))
     assert known <= counted
     assert set(FITS) == {"speed", "area"}
+
+
+def test_auto_takes_the_form_that_is_faster_and_fits() -> None:
+    network, target = conv_net(), device("ecp5-25f")
+    codes = assumed(network)
+    forms = {}
+    for form in ("event", "line", "auto"):
+        choice = explore(network, target, codes, "speed", Options(convolution=form))
+        assert not over(choice.used, target)
+        forms[form] = choice
+    assert forms["event"].design.populations["n"].line is None
+    assert forms["line"].design.populations["n"].line is not None
+    assert forms["auto"].cycles <= min(forms["event"].cycles, forms["line"].cycles)
+    smallest = explore(network, target, codes, "area", Options(convolution="auto"))
+    for form in ("event", "line"):
+        other = explore(network, target, codes, "area", Options(convolution=form))
+        assert smallest.used["lut"] <= other.used["lut"]
+
+
+def test_a_form_that_was_asked_for_stays() -> None:
+    network, target = conv_net(), device("ecp5-25f")
+    for form in ("event", "line"):
+        base = Options(convolution="auto", per={"n": PopulationOptions(convolution=form)})
+        choice = explore(network, target, assumed(network), "speed", base)
+        assert choice.design.populations["n"].form == form

@@ -134,7 +134,7 @@ def read_out(kernel: int, pad: int) -> g.Network:
     return g.Network(ops, 4)
 
 
-@pytest.mark.parametrize(("lanes", "fire", "kernel"), [(6, 1, 3), (3, 2, 3), (6, 4, 5), (6, 1, 2)])
+@pytest.mark.parametrize(("lanes", "fire", "kernel"), [(6, 1, 3), (3, 2, 3), (6, 4, 3), (6, 1, 2)])
 def test_samples_take_exactly_the_cycles_of_the_law(
     corner_codes: Any, assert_exact: Any, lanes: int, fire: int, kernel: int
 ) -> None:
@@ -160,7 +160,7 @@ def test_without_padding_the_rows_between_two_samples_count(corner_codes: Any) -
         run = bench.run(codes)
     law = loads(design, codes)["y"].operations[1:].sum()
     taken = run.cycles["y"][-1, -1] - run.cycles["y"][0, -1]
-    assert abs(taken - law) <= 0.01 * law
+    assert abs(taken - law) < 8  # less than a cycle a sample: the last word of one hides a little of it
 
 
 def by_hand(line: Line, shape: tuple[int, int, int], codes: Any, chunks: int, fire: int) -> tuple[int, int]:

@@ -44,6 +44,7 @@ def check(
         fire=data.draw(st.sampled_from([1, 2, 4])),
         digits=data.draw(st.sampled_from(["csd", "binary"])),
         buffers=data.draw(st.booleans()),
+        convolution=data.draw(st.sampled_from(["event", "line"])),
     )
     codes = corner_codes(network, 8)
     with simulator(plan(network, options), engine=engine) as bench:

@@ -93,10 +93,10 @@ module sp_conv #(
     .clk(clk), .rst(rst), .room(room), .enter(d_valid && d_last), .p_valid(sum_valid), .p_data(sum),
     .m_valid(head_valid), .m_ready(take && last_sub), .m_data(here));
   reg [FO*ACC_W-1:0] head;
-  integer s;
+  integer n;
   always @* begin
     head = '0;
-    for (s = 0; s < SUB; s = s + 1) if (sub == U_W'(s)) head = head | here[s*FO*ACC_W +: FO*ACC_W];
+    for (n = 0; n < SUB; n = n + 1) if (sub == U_W'(n)) head = head | here[n*FO*ACC_W +: FO*ACC_W];
   end
   always @(posedge clk) begin
     if (take) sub <= last_sub ? '0 : sub + 1'b1;

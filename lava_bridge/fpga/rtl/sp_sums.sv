@@ -31,6 +31,7 @@ module sp_sums #(
   output wire [L*ACC_W-1:0] m_data
 );
   localparam int NT   = (P + Q - 1) / Q;
+  localparam int A_W  = $clog2(ROWS << Q);
   localparam int LAST = 3 + LEVELS;       // stage behind which the sum of a slice stands
   // Stage 1: addresses. Stage 2: the tables. Stage 3: their outputs. Then the tree, a level a stage.
   reg [NT*Q-1:0]   mask1;
@@ -57,7 +58,7 @@ module sp_sums #(
       if (l == 0) begin : g_table
         localparam [15:0] NUMBER = {8'(48 + n / 10), 8'(48 + n % 10)};
         sp_table #(.W(L*T_W), .DEPTH(ROWS << Q), .STYLE(STYLE), .FILE({TABLES, "_", NUMBER, ".mem"})) u_table (
-          .clk(clk), .ra({row1, mask1[n*Q +: Q]}), .rd(sum[n*L*W +: L*W]));
+          .clk(clk), .ra(A_W'({row1, mask1[n*Q +: Q]})), .rd(sum[n*L*W +: L*W]));
       end else if (2*n + 1 < ((NT + (1 << (l-1)) - 1) >> (l-1))) begin : g_pair
         localparam int V = (T_W + l - 1 < S_W) ? T_W + l - 1 : S_W;
         for (j = 0; j < L; j = j + 1) begin : g_lane

@@ -81,25 +81,25 @@ module sp_window #(
     end
   end
 
-  // Reading: kernel column j of beat b for chunk k at output (oy, ox). What the tables say is read one step ahead.
+  // Reading: a kernel column of a beat for a chunk at output (oy, ox). What the tables say is read one step ahead.
   reg [2*N_W+KH-1:0] row_table [0:OROWS-1];
   reg [X_W+KW-1:0]   col_table [0:OCOLS-1];
   initial $readmemh(ROW_TABLE, row_table);
   initial $readmemh(COL_TABLE, col_table);
   reg [OY_W-1:0] oy;
   reg [OX_W-1:0] ox;
-  reg [K_W-1:0]  k;
-  reg [W_W-1:0]  b;
-  reg [J_W-1:0]  j;
+  reg [K_W-1:0]  chunk;
+  reg [W_W-1:0]  beat;
+  reg [J_W-1:0]  tap;
   reg [A_W-1:0]  base, ra;
   reg [N_W-1:0]  done_rows, need_rows;
   reg [KH-1:0]   row_on;
   reg [X_W-1:0]  need_cols;
   reg [KW-1:0]   col_on;
   reg [NR-1:0]   rbank;                   // one-hot: bank of the kernel's first row
-  wire last_j = (j == J_W'(KW - 1));
-  wire last_b = (b == W_W'(BEATS - 1));
-  wire last_k = (k == K_W'(NK - 1));
+  wire last_tap = (tap == J_W'(KW - 1));
+  wire last_beat = (beat == W_W'(BEATS - 1));
+  wire last_chunk = (chunk == K_W'(NK - 1));
   wire last_x = (ox == OX_W'(OCOLS - 1));
   wire last_y = (oy == OY_W'(OROWS - 1));
   wire signed [H_W-1:0] need = {1'b0, need_rows};
@@ -107,19 +107,19 @@ module sp_window #(
   wire there = (have >= need) || ((next == need) && (wcol >= need_cols));
   wire adv;
   wire go     = there && adv;
-  wire go_col = go && last_j && last_b && last_k;
+  wire go_col = go && last_tap && last_beat && last_chunk;
   wire go_row = go_col && last_x;
   wire [OY_W-1:0] oy_next   = last_y ? '0 : oy + 1'b1;
   wire [OX_W-1:0] ox_next   = last_x ? '0 : ox + 1'b1;
   wire [A_W-1:0]  base_next = last_x ? A_W'(-PX * BEATS) : base + A_W'(SX * BEATS);
   always @(posedge clk) begin
     if (go) begin
-      j <= last_j ? '0 : j + 1'b1;
-      if (last_j) b <= last_b ? '0 : b + 1'b1;
-      if (last_j && last_b) k <= last_k ? '0 : k + 1'b1;
-      if (!last_j) ra <= ra + A_W'(DX * BEATS);
-      else if (!last_b) ra <= base + A_W'(b) + 1'b1;
-      else if (!last_k) ra <= base;
+      tap <= last_tap ? '0 : tap + 1'b1;
+      if (last_tap) beat <= last_beat ? '0 : beat + 1'b1;
+      if (last_tap && last_beat) chunk <= last_chunk ? '0 : chunk + 1'b1;
+      if (!last_tap) ra <= ra + A_W'(DX * BEATS);
+      else if (!last_beat) ra <= base + A_W'(beat) + 1'b1;
+      else if (!last_chunk) ra <= base;
       else ra <= base_next;
     end
     if (go_col) begin
@@ -133,7 +133,7 @@ module sp_window #(
     end
     have <= have + (put_row ? H_W'(1) : '0) - (go_row ? {1'b0, done_rows} : '0);
     if (rst) begin
-      j <= '0; b <= '0; k <= '0; ox <= '0; oy <= '0; base <= A_W'(-PX * BEATS); ra <= A_W'(-PX * BEATS);
+      tap <= '0; beat <= '0; chunk <= '0; ox <= '0; oy <= '0; base <= A_W'(-PX * BEATS); ra <= A_W'(-PX * BEATS);
       {need_cols, col_on} <= col_table[0];
       {done_rows, need_rows, row_on} <= row_table[0];
       rbank <= NR'(1) << BANK0; have <= '0;
@@ -170,7 +170,7 @@ module sp_window #(
   wire _unused = &{1'b0, longer[KH*B_W-1:0]};             // the oldest column leaves
   always @(posedge clk) begin
     if (adv) begin
-      v1 <= there; on1 <= col_on[j]; end1 <= last_j; rows1 <= row_on; bank1 <= rbank;
+      v1 <= there; on1 <= col_on[tap]; end1 <= last_tap; rows1 <= row_on; bank1 <= rbank;
       v2 <= v1; on2 <= on1; end2 <= end1; rows2 <= rows1; bank2 <= bank1; rd2 <= rd;
       if (v2) m_word <= longer[(KW+1)*KH*B_W-1:KH*B_W];
       m_valid <= v2 && end2;
