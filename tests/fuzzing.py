@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-__all__ = ["altered_bytes", "altered_json", "outcome", "run"]
+__all__ = ["altered_bytes", "altered_json", "outcome", "put", "run"]
 
 _LEAVES = (
     st.none()
@@ -65,6 +66,12 @@ def altered_json(draw: st.DrawFn, original: Any) -> Any:
         if not document:
             break
     return document
+
+
+def put(path: Path, data: bytes | str) -> None:
+    """Write a new file; a file written over is flushed to the disk each time, which takes milliseconds."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data)
 
 
 def outcome(read: Callable[[Any], Any], path: Any, error: type[Exception]) -> tuple[Any, str]:

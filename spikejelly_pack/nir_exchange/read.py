@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import keyword
 import math
 import operator
 import os
+import re
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -79,6 +81,12 @@ def read_nir(
     functional.set_step_mode(model, "m" if time == "steps" else "s")
     functional.reset_net(model)
     return model
+
+
+def _attribute(name: str) -> str:
+    """A node's name as that of a module: torch.fx writes it into the code it generates, unquoted."""
+    plain = re.sub(r"\W", "_", name, flags=re.ASCII) or "node"
+    return f"{plain}_" if keyword.iskeyword(plain) else plain
 
 
 def _checked_dt(dt: float) -> float:
@@ -206,7 +214,7 @@ class _Builder:
         return place
 
     def _call(self, name: str, module: nn.Module, place: _Place) -> _Place:
-        name = fresh_name(self.model, name.replace(".", "_").replace("/", "_") or "node")
+        name = fresh_name(self.model, _attribute(name))
         self.model.add_module(name, module.eval())
         node = self.model.graph.call_module(name, (place.node,))
         return _Place(node, self._shape(name, module, place.shape))
@@ -218,7 +226,7 @@ class _Builder:
                 result = module(
                     torch.zeros(1, *check_size(f"NIR: node {name!r}", shape), dtype=self.reading.dtype)
                 )
-        except (RuntimeError, ValueError, IndexError) as error:
+        except (RuntimeError, ValueError, IndexError, TypeError, OverflowError) as error:
             raise ShapeError(
                 f"NIR: node {name!r}: samples must fit the operation, got shape {shape}: "
                 f"{str(error).splitlines()[0]}; mend the graph."

@@ -58,7 +58,7 @@ def read_about(path: str | os.PathLike[str], key: str, maker: str) -> Any:
     try:
         with safe_open(path, "pt") as file:
             return json.loads((file.metadata() or {})[key])
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
         raise ExchangeFileError(
             f"{path}: must be written by {maker}, got {type(error).__name__}: {_short(error)}; make it again."
         ) from None

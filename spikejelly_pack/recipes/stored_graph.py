@@ -71,6 +71,11 @@ _FROM_TENSOR: dict[type[nn.Module], tuple[str, str]] = {
     SynapticScale: ("scale", "scale"),
     ChannelBias: ("bias", "bias"),
 }
+# What torch.fx and constructors raise on graphs that no network has: SyntaxError where a layer is named "if".
+_FAULTS = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, SyntaxError, TypeError,
+    ValueError,
+)  # fmt: skip
 _PATH = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 
 
@@ -176,7 +181,7 @@ def network_from(stored: Any, tensors: Mapping[str, Tensor], path: Any = "file")
         graph.lint()
         network = fx.GraphModule(root, graph)
         network.load_state_dict(dict(tensors), assign=True)
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except _FAULTS as error:
         reason = " ".join(str(error).split())[:200]
         raise ExchangeFileError(
             f"{path}: must hold a converted network, got {type(error).__name__}: {reason}; convert again."

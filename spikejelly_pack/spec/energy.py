@@ -29,6 +29,7 @@ __all__ = ["DEFAULT_TABLE", "EnergyTable", "load_energy_table", "synaptic_energy
 
 DEFAULT_TABLE = "horowitz_45nm"
 _DATA = Path(__file__).parent / "data"
+_WIDTH_DIGITS = 4
 _TEXT = ("name", "source", "scope", "unit")
 
 
@@ -98,7 +99,7 @@ def _width(key: object) -> int:
     """Bits of ``int8`` or ``float32``; 0 where it is no such name."""
     text = str(key)
     digits = text.removeprefix("float") if text.startswith("float") else text.removeprefix("int")
-    return int(digits) if digits.isdecimal() and digits != text else 0
+    return int(digits) if digits.isdecimal() and digits != text and len(digits) <= _WIDTH_DIGITS else 0
 
 
 def _positive(value: Any) -> bool:
@@ -117,8 +118,8 @@ def load_energy_table(file: str | os.PathLike[str] = DEFAULT_TABLE) -> EnergyTab
         names = ", ".join(sorted(item.stem for item in _DATA.glob("*.json")))
         raise ParameterError(f"energy table: must be a JSON file or one of {names}, got {str(file)!r}.")
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise ParameterError(
             f"energy table {str(path)!r}: must be JSON, got {error}; mend the file."
         ) from None

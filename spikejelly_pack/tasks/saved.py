@@ -89,8 +89,9 @@ def read_conversion(path: str | os.PathLike[str]) -> Conversion:
     try:
         return Conversion(**found)
     except TypeError as error:
+        said = " ".join(str(error).split())
         raise ExchangeFileError(
-            f"{path}: must be written by spikepack convert, got {error}; convert again."
+            f"{path}: must be written by spikepack convert, got {said}; convert again."
         ) from None
 
 

@@ -57,6 +57,11 @@ class TrainCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         options = self.config
+        if not hasattr(self.config["trainer"], "get"):  # an empty section, or a list
+            raise ParameterError(
+                f"train: trainer must hold settings by name, got {self.config['trainer']!r}; leave it out "
+                "for the defaults."
+            )
         if self.config["trainer"].get("sync_batchnorm"):
             raise ParameterError(
                 "train: trainer.sync_batchnorm must be false, got true; torch's conversion does not know "

@@ -34,7 +34,7 @@ def reads_or_refuses(path: Path, fuzzing: Any) -> None:
 @EXAMPLES
 def test_altered_content(plan: Path, fuzzing: Any, examples: int) -> None:
     def check(changed: Any) -> None:
-        plan.write_text(json.dumps(changed), "utf-8")
+        fuzzing.put(plan, json.dumps(changed))
         reads_or_refuses(plan, fuzzing)
 
     fuzzing.run(fuzzing.altered_json(json.loads(plan.read_text("utf-8"))), check, examples)
@@ -43,7 +43,7 @@ def test_altered_content(plan: Path, fuzzing: Any, examples: int) -> None:
 @EXAMPLES
 def test_altered_bytes(plan: Path, fuzzing: Any, examples: int) -> None:
     def check(data: bytes) -> None:
-        plan.write_bytes(data)
+        fuzzing.put(plan, data)
         reads_or_refuses(plan, fuzzing)
 
     fuzzing.run(fuzzing.altered_bytes(plan.read_bytes()), check, examples)

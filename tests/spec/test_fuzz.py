@@ -26,7 +26,7 @@ def test_altered_bytes_of_a_network(
     """The checksums see every change that matters: the network is the same or refused."""
 
     def check(data: bytes) -> None:
-        spk.write_bytes(data)
+        fuzzing.put(spk, data)
         network, said = fuzzing.outcome(load, spk, ExchangeFileError)
         assert said.startswith(str(spk)) or same(network, residual_net)
 
@@ -43,7 +43,7 @@ def test_altered_graph_of_a_network(
     del document["sha256"]
 
     def check(changed: Any) -> None:
-        spk.write_bytes(pack_file(tensors, changed))
+        fuzzing.put(spk, pack_file(tensors, changed))
         network, said = fuzzing.outcome(load, spk, SpikePackError)
         assert said.startswith(str(spk)) or isinstance(network, Network)
         assert "\n" not in said
@@ -58,7 +58,7 @@ def test_altered_target(tmp_path: Path, fuzzing: Any, examples: int) -> None:
     entries = json.loads((targets._DEVICES / "loihi2.json").read_text("utf-8"))
 
     def check(changed: Any) -> None:
-        path.write_text(json.dumps(changed), "utf-8")
+        fuzzing.put(path, json.dumps(changed))
         target, said = fuzzing.outcome(load_target, path, SpikePackError)
         assert said or isinstance(target, Target)
         assert "\n" not in said
@@ -71,7 +71,7 @@ def test_altered_bytes_of_a_target(tmp_path: Path, fuzzing: Any, examples: int) 
     path = tmp_path / "device.json"
 
     def check(data: bytes) -> None:
-        path.write_bytes(data)
+        fuzzing.put(path, data)
         target, said = fuzzing.outcome(load_target, path, ParameterError)
         assert said or isinstance(target, Target)
 

@@ -84,10 +84,10 @@ class Plan:
                 for key, place in found.pop("places").items()
             }
             plan = cls(**found, places=places)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ExchangeFileError(
                 f"SpikePackNetwork: the plan in the file must be readable, got {type(error).__name__}: "
-                f"{error}; save the network again."
+                f"{' '.join(str(error).split())}; save the network again."
             ) from None
         if version != VERSION:
             raise ExchangeFileError(

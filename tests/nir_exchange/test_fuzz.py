@@ -1,0 +1,122 @@
+"""Altered NIR files and graphs give a network or the documented error: never anything else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nir
+import numpy as np
+import pytest
+import torch
+from hypothesis import strategies as st
+from torch import fx
+
+from spikejelly_pack import read_nir
+from spikejelly_pack.spec.errors import SpikePackError
+
+EXAMPLES = pytest.mark.parametrize("examples", [100, pytest.param(100_000, marks=pytest.mark.fuzz)])
+VALUES = st.one_of(
+    st.integers(-(2**31), 2**31),
+    st.floats(),
+    st.text(max_size=6).filter(lambda text: "\0" not in text),
+    st.lists(st.floats(-8, 8), max_size=3),
+    st.lists(st.lists(st.integers(-3, 3), min_size=2, max_size=2), max_size=2),
+    st.sampled_from([b"Conv2d", b"LIF", b"Flatten", b"NIRGraph", b"Delay", b"Input", b"same", b"valid"]),
+)
+
+
+def example() -> nir.NIRGraph:
+    """One node of most kinds that are read."""
+    rng = np.random.default_rng(0)
+    conv = nir.Conv2d((4, 4), rng.normal(size=(2, 1, 3, 3)), 1, 1, 1, 1, np.zeros(2))
+    fires = nir.IF(np.full((2, 4, 4), 1e4), np.ones((2, 4, 4)), np.zeros((2, 4, 4)))
+    pool = nir.SumPool2d(np.array([2, 2]), np.array([2, 2]), np.array([0, 0]))
+    flatten = nir.Flatten({"input": np.array([2, 2, 2])}, 0, -1)
+    affine = nir.Affine(rng.normal(size=(3, 8)), np.zeros(3))
+    chain = [nir.Input({"input": np.array([1, 4, 4])}), conv, fires, pool, flatten, affine]
+    return nir.NIRGraph.from_list(*chain, nir.Threshold(np.ones(3)), nir.Output({"output": np.array([3])}))
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    path = tmp_path / "net.nir"
+    nir.write(path, example())
+    assert isinstance(read_nir(path), fx.GraphModule)
+    return path
+
+
+def reads_or_refuses(path: Path, fuzzing: Any) -> None:
+    network, said = fuzzing.outcome(read_nir, path, SpikePackError)
+    assert said or isinstance(network, fx.GraphModule)
+    assert "\n" not in said
+
+
+def entries(group: Any) -> Iterator[str]:
+    found: list[str] = []
+    group.visit(found.append)
+    return iter(found)
+
+
+@st.composite
+def changes(draw: st.DrawFn, names: list[str]) -> list[tuple[str, str, Any]]:
+    """Up to three entries of the file removed or replaced, or given a sibling."""
+    what = st.sampled_from(["replace", "replace", "remove", "add"])
+    return [(draw(st.sampled_from(names)), draw(what), draw(VALUES)) for _ in range(draw(st.integers(1, 3)))]
+
+
+def change(file: Any, name: str, what: str, value: Any) -> None:
+    if name not in file:  # an earlier change removed it
+        return
+    where = name.rpartition("/")[0] or "/"
+    if what == "add":
+        name = f"{where}/added"
+    if name in file:
+        del file[name]
+    if what != "remove":
+        file.create_dataset(name, data=value)
+
+
+@EXAMPLES
+def test_altered_entries(stored: Path, tmp_path: Path, fuzzing: Any, examples: int) -> None:
+    """The file is well-formed HDF5; what NIR keeps in it is not."""
+    content, path = stored.read_bytes(), tmp_path / "changed.nir"
+    with h5py.File(stored) as file:
+        names = list(entries(file))
+
+    def check(drawn: list[tuple[str, str, Any]]) -> None:
+        fuzzing.put(path, content)
+        with h5py.File(path, "r+") as file:
+            for name, what, value in drawn:
+                change(file, name, what, value)
+        reads_or_refuses(path, fuzzing)
+
+    fuzzing.run(changes(names), check, examples)
+
+
+NAMES = ["if", "a-b", 'a"b', "a\nb", "größe", "\ufb01", "1", "..", "", "forward", 'a", 0) or 1 / 0  # ']
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_are_data_not_code(name: str) -> None:
+    """The network's code is generated; names of nodes come from files."""
+    ends = {"input": nir.Input({"input": np.array([2])}), "output": nir.Output({"output": np.array([2])})}
+    nodes = {**ends, name: nir.Threshold(np.full(2, 0.5))}
+    network = read_nir(nir.NIRGraph(nodes, [("input", name), (name, "output")]))
+    assert network(torch.tensor([[0.25, 0.75]])).tolist() == [[0.0, 1.0]]
+    assert all(re.fullmatch(r"\w+", path, re.ASCII) for path, _ in network.named_children())
+
+
+@EXAMPLES
+def test_altered_bytes(stored: Path, tmp_path: Path, fuzzing: Any, examples: int) -> None:
+    """The container itself is damaged: what libhdf5 refuses is told in one sentence."""
+    path = tmp_path / "changed.nir"
+
+    def check(data: bytes) -> None:
+        fuzzing.put(path, data)
+        reads_or_refuses(path, fuzzing)
+
+    fuzzing.run(fuzzing.altered_bytes(stored.read_bytes()), check, examples)
