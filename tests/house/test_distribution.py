@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
+import sys
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -75,3 +77,14 @@ def test_command_is_installed(installed: Distribution) -> None:
 def test_interpreters_are_named_for_every_tox_environment(repository: Path) -> None:
     """Both pyenv and uv read the file; without it tox would look for a download of Python 3.10."""
     assert (repository / ".python-version").read_text().split() == ["3.11", "3.10", "3.12"]
+
+
+def test_every_extra_is_tried(installed: Distribution, repository: Path) -> None:
+    """``tox run -e extras`` installs each extra that the distribution offers."""
+    spec = importlib.util.spec_from_file_location("spikepack_extras", repository / "tools" / "extras.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    assert set(module.USES) == set(installed.metadata.get_all("Provides-Extra") or [])

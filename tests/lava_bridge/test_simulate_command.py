@@ -45,6 +45,14 @@ def test_golden_samples_by_default(lava: Interpreter, small_file: Path, tmp_path
         assert np.array_equal(result["codes/n1"], golden["n1"])
 
 
+def test_a_file_of_version_1(lava: Interpreter) -> None:
+    """Written by the release that knew no other; its golden samples are the judge."""
+    stored = Path(__file__).parents[1] / "spec" / "data" / "version1.spk"
+    report = run(stored, "--engine", "inline", "--record", "all")
+    assert report["bit_exact"] is True
+    assert report["compared"] == ["n1", "n2", "n3", "out", "x"]
+
+
 def test_values_codes_and_number_of_samples(lava: Interpreter, small_file: Path, tmp_path: Path) -> None:
     network = exchange.load(small_file)
     x = np.random.default_rng(0).random((5, 6)).astype(np.float32)
