@@ -89,6 +89,10 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "integer": _integer_table,
     "neuron": _benchmark("neuron"),
     "network": _benchmark("network"),
+    "cpu": _benchmark("cpu"),
+    "scaling": lambda results: _benchmark("scaling")(results).split("\n\n")[0],
+    "scaling_workers": lambda results: _benchmark("scaling")(results).split("\n\n")[1],
+    "scaling_estimate": lambda results: _benchmark("scaling")(results).split("\n\n")[2],
     "coverage": _benchmark("coverage"),
     "tasks": _benchmark("tasks"),
     "choices": _choices_table,
@@ -105,7 +109,12 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
 
 
 # Tables of another file than their own name's, and the pages that hold tables.
-STORED = {"integer": "demo", "choices": "tasks"}
+STORED = {
+    "integer": "demo",
+    "choices": "tasks",
+    "scaling_workers": "scaling",
+    "scaling_estimate": "scaling",
+}
 PAGES = (
     "README.md",
     "docs/conversion.md",
@@ -115,6 +124,8 @@ PAGES = (
     "docs/training.md",
     "docs/information.md",
     "docs/providers.md",
+    "docs/scaling.md",
+    "docs/neuron.md",
     "docs/fpga.md",
     "docs/lava.md",
     "docs/budget-planning.md",
@@ -150,7 +161,17 @@ def main(arguments: list[str]) -> int:
             )
     if arguments != ["--check"]:
         _draw_demo()
+        _draw("scaling")
     return int(stale)
+
+
+def _draw(name: str) -> None:
+    """``docs/images/NAME.svg``: the figure of a benchmark's stored result."""
+    from importlib import import_module
+
+    stored = json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text("utf-8"))
+    drawing = import_module(f"benchmarks.{name}").figure(stored)
+    (ROOT / "docs" / "images" / f"{name}.svg").write_text(drawing, "utf-8")
 
 
 def _draw_demo() -> None:
