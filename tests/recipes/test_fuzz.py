@@ -77,3 +77,15 @@ def test_altered_bytes(tmp_path: Path, fuzzing: Any, examples: int) -> None:
         assert "\n" not in said
 
     fuzzing.run(fuzzing.altered_bytes(content), check, examples)
+
+
+def test_a_layer_named_like_a_keyword_is_refused(batch: torch.Tensor) -> None:
+    """torch.fx writes names into code; only such a file brings it one that is no name there."""
+    snn = convert(Branched(), [batch], time_steps=3, progress=False)
+    stored = json.loads(json.dumps(graph_of(snn)))
+    stored["modules"]["if"] = stored["modules"].pop("head")
+    for node in stored["nodes"]:
+        node["target"] = "if" if node.get("target") == "head" else node.get("target")
+    tensors = {name.replace("head.", "if."): value for name, value in snn.state_dict().items()}
+    with pytest.raises(SpikePackError, match="must hold a converted network, got SyntaxError"):
+        network_from(stored, tensors)

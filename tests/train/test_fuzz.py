@@ -48,3 +48,11 @@ def test_altered_bytes(config: Path, fuzzing: Any, examples: int) -> None:
         reads_or_refuses(config, fuzzing)
 
     fuzzing.run(fuzzing.altered_bytes(config.read_bytes()), check, examples)
+
+
+@pytest.mark.parametrize("value", [None, []])
+def test_trainer_without_names_is_refused(config: Path, value: Any) -> None:
+    changed = {**yaml.safe_load(config.read_text()), "trainer": value}
+    config.write_text(yaml.safe_dump(changed))
+    with pytest.raises(SpikePackError, match="trainer must hold settings by name"):
+        command._parse(["--config", str(config)])
