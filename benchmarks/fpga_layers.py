@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lava_bridge.fpga import tools
+from lava_bridge.fpga.generate import rtl_sources
 from spikejelly_pack.spec.errors import RunError
 
 from .fpga_trains import Array, bit_trains, decoded, rate_trains
@@ -109,9 +110,7 @@ class Stream:
 
 
 def _row(values: Array, width: int) -> str:
-    total = 0
-    for place, value in enumerate(values):
-        total |= (int(value) & ((1 << width) - 1)) << (width * place)
+    total = sum((int(value) % (1 << width)) << (width * place) for place, value in enumerate(values))
     return f"{total:0{(width * len(values) + 3) // 4}x}"
 
 
@@ -161,7 +160,7 @@ def lif(size: Size, steps: int) -> Layer:
     return Layer(
         name=f"lif_t{steps}",
         top="lif_dense",
-        sources=("skid_buffer.sv", "lif_dense.sv"),
+        sources=("lif_dense.sv",),
         parameters=parameters,
         memories={"weights.mem": _memory(weights.T, size.weight_bits)},
         out_bits=size.fire,
@@ -216,7 +215,7 @@ def mac(size: Size, *, skip: bool, dsp: bool) -> Layer:
     return Layer(
         name=f"mac{size.bits}_{'skip' if skip else 'all'}_{'dsp' if dsp else 'lut'}",
         top="mac_dense",
-        sources=("skid_buffer.sv", "mac_dense.sv"),
+        sources=("mac_dense.sv",),
         parameters=parameters,
         memories={
             "weights.mem": _memory(weights.T, size.weight_bits),
@@ -260,11 +259,11 @@ def stream_of(layer: Layer, size: Size, trains: Array) -> Stream:
 
 def prepare(layer: Layer, folder: Path) -> list[str]:
     """Copy the sources and write the memories of a layer into ``folder``; names of the sources."""
-    for name in layer.sources:
-        (folder / name).write_text((RTL / name).read_text("utf-8"), "utf-8")
-    for name, text in layer.memories.items():
+    texts = {name: (RTL / name).read_text("utf-8") for name in layer.sources}
+    texts |= {"sp_skid.sv": rtl_sources()["sp_skid.sv"], **layer.memories}
+    for name, text in texts.items():
         (folder / name).write_text(text, "utf-8")
-    return [*layer.sources, *(name for name in layer.memories if name.endswith(".sv"))]
+    return [name for name in texts if name.endswith(".sv")]
 
 
 def simulate(layer: Layer, stream: Stream, folder: Path, stall: int = 0) -> float:

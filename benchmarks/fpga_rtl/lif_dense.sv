@@ -37,7 +37,7 @@ module lif_dense #(
   reg  credit;                          // the plane buffer is free, or will be
   reg  pause;                           // the cycle in which a step's sums are compared
   wire take = e_valid && !pause && (!e_end || credit);
-  skid_buffer #(.W(A_W + 2)) u_in (
+  sp_skid #(.W(A_W + 2)) u_in (
       .clk(clk), .rst(rst), .s_valid(s_axis_tvalid), .s_ready(s_axis_tready),
       .s_data({s_axis_tuser, s_axis_tdata}),
       .m_valid(e_valid), .m_ready(take), .m_data({e_end, e_spike, e_index}));
@@ -74,20 +74,21 @@ module lif_dense #(
   generate
     for (g = 0; g < GROUPS; g = g + 1) begin : g_group
       // A step without events still halves the potential: its beat is an event of weight zero.
-      (* keep *) reg zero1, add2, first2, fresh2, fire3;
+      (* keep *) reg zero1, zero2, add2, first2, fresh2, fire3;
       always @(posedge clk) begin
-        zero1 <= !e_spike; add2 <= add1; first2 <= first1; fresh2 <= fresh1; fire3 <= end2;
+        zero1 <= !e_spike; zero2 <= zero1; add2 <= add1; first2 <= first1; fresh2 <= fresh1; fire3 <= end2;
         if (rst) begin add2 <= 1'b0; fire3 <= 1'b0; end
       end
       for (j = g * GROUP; j < N_OUT && j < (g + 1) * GROUP; j = j + 1) begin : g_lane
         reg  signed [W_W-1:0] w;
         reg  signed [ACC_W-1:0] v;
         reg  spike;
+        wire signed [W_W-1:0] used = w & {W_W{!zero2}};
         wire signed [ACC_W-1:0] half = v >>> 1;
         wire signed [ACC_W-1:0] base = first2 ? ((fresh2 || spike) ? '0 : half) : v;
         always @(posedge clk) begin
-          w <= zero1 ? '0 : row[j*W_W +: W_W];
-          if (add2) v <= base + ACC_W'(w);
+          w <= row[j*W_W +: W_W];       // a plain register: it may become the block memory's
+          if (add2) v <= base + ACC_W'(used);
           if (fire3) spike <= (v >= $signed(ACC_W'(THETA)));
         end
         assign spiked[j] = spike;

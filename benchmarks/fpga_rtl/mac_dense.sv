@@ -42,7 +42,7 @@ module mac_dense #(
   wire [D_W-1:0] e_data;
   reg  credit;                          // the shadow registers are free, or will be
   wire take = e_valid && (!e_last || credit);
-  skid_buffer #(.W(D_W + 1)) u_in (
+  sp_skid #(.W(D_W + 1)) u_in (
       .clk(clk), .rst(rst), .s_valid(s_axis_tvalid), .s_ready(s_axis_tready),
       .s_data({s_axis_tlast, s_axis_tdata}),
       .m_valid(e_valid), .m_ready(take), .m_data({e_last, e_data}));

@@ -29,6 +29,7 @@ class Family:
         memory_width: Widest word of one block memory.
         block_cost: LUTs that synthesis takes a block memory for, where it may choose.
         lut_memory: Whether LUTs can be written.
+        output_registers: Whether block memories have registers for what they read, unused by synthesis.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Family:
     memory_width: int
     block_cost: int
     lut_memory: bool
+    output_registers: bool
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ FAMILIES: dict[str, Family] = {
         memory_width=36,
         block_cost=128,
         lut_memory=True,
+        output_registers=True,
     ),
     "ice40": Family(
         name="ice40",
@@ -119,6 +122,7 @@ FAMILIES: dict[str, Family] = {
         memory_width=16,
         block_cost=64,
         lut_memory=False,
+        output_registers=False,
     ),
 }
 

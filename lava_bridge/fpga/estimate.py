@@ -70,8 +70,9 @@ def _memories(population: Population, style: str) -> list[tuple[int, int, str, s
     found += [
         (p.parameters["F"] * p.parameters["T"], p.buffer, "auto", "stored") for p in population.projections
     ]
-    # What is on its way through the firing stages must find room behind them.
-    waiting = 16 if population.time_steps + 3 < 14 else 32
+    # What is on its way from the membranes through the firing stages must find room behind them.
+    ahead = 1 if population.stored == 1 else 2
+    waiting = 16 if population.time_steps + 3 + int(len(population.table) > 16) + ahead < 11 else 32
     found.append((population.out_bits + 1, waiting, "auto", "stored"))
     return found
 

@@ -15,6 +15,7 @@ from spikejelly_pack.spec.errors import ParameterError, RunError
 
 from . import tools
 from .devices import RESOURCES, Device
+from .parallel import side_by_side
 from .synth import Synthesis
 
 __all__ = [
@@ -206,27 +207,25 @@ def place(
     deadline: float = 1800.0,
     progress: Callable[[str], Any] = str,
 ) -> Placed:
-    """Place and route with several seeds; arguments and errors as :func:`route`, per seed."""
+    """Place and route with several seeds at once; arguments and errors as :func:`route`, per seed."""
     if not seeds or len(set(seeds)) != len(seeds):
         raise ParameterError(f"seeds: must be different numbers, got {list(seeds)}; name each once.")
-    runs: list[Routed] = []
-    for number, seed in enumerate(seeds, 1):
-        line = f"{number} of {len(seeds)}: "
-        told = _prefixed(progress, line)
-        runs.append(route(synthesis.netlist, device, folder, seed, deadline=deadline, progress=told))
+
+    def one(seed: int, tick: Callable[[str], Any]) -> Routed:
+        return route(synthesis.netlist, device, folder, seed, deadline=deadline, progress=tick)
+
+    tool = tools.find(device.family.tool)
+    stage = f"place and route ({tool.name} {tool.version})"
+    runs = side_by_side(one, seeds, stage, progress)
     middle = sorted(runs, key=lambda run: run.fmax)[(len(runs) - 1) // 2]
     used = {name: middle.used.get(name, synthesis.used[name]) for name in RESOURCES}
     return Placed(
         tuple(runs),
         round(statistics.median(run.fmax for run in runs), 2),
         used,
-        tools.find(device.family.tool).version,
+        tool.version,
         f"placed-{middle.seed}.json",
     )
-
-
-def _prefixed(progress: Callable[[str], Any], prefix: str) -> Callable[[str], Any]:
-    return lambda line: progress(prefix + line)
 
 
 def tiles(placed: Mapping[str, Any], top: str) -> dict[tuple[int, int, str], int]:

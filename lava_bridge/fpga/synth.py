@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from spikejelly_pack.spec.atomic import write_text
 from spikejelly_pack.spec.errors import RunError
 
 from . import tools
 from .devices import RESOURCES, Device
+from .outreg import merge_output_registers
 
 __all__ = ["Synthesis", "cells_of", "resources", "synthesize"]
 
@@ -104,4 +106,15 @@ def synthesize(
         progress=progress,
     )
     cells = cells_of(json.loads((folder / "statistics.json").read_text("utf-8")), top)
+    if device.family.output_registers:
+        cells = _with_output_registers(folder / netlist, cells)
     return Synthesis(netlist, cells, resources(cells, device), done.seconds, tool.version)
+
+
+def _with_output_registers(netlist: Path, cells: Mapping[str, int]) -> dict[str, int]:
+    """Move registers into block memories; the cells that are left."""
+    content = json.loads(netlist.read_text("utf-8"))
+    moved = merge_output_registers(content)
+    if moved:
+        write_text(netlist, json.dumps(content))
+    return {name: count - moved.get(name, 0) for name, count in cells.items()}

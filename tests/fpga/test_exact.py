@@ -10,6 +10,7 @@ import pytest
 
 from lava_bridge.fpga import Options, tools
 from lava_bridge.fpga.simulators import SIMULATORS
+from spikejelly_pack.spec import graph as g
 
 # Binary digits with signs here, recoded ones in the other networks.
 FOLDED = Options(lanes=2, fire=2, buffers=False, digits="binary")
@@ -51,6 +52,40 @@ def test_pools_and_two_inputs(
     codes = corner_codes(pool_net, 60)
     assert_exact(bench.run(codes), pool_net, codes)
     assert_exact(bench.run(codes, gaps=0.4, stalls=0.4), pool_net, codes)
+
+
+def test_a_deep_buffer_in_front_of_a_skip(
+    compiled: Callable[..., Any], corner_codes: Any, assert_exact: Any
+) -> None:
+    """Two windows of 81 beats wait in a block memory; the map itself is the population that reads both."""
+    rng = np.random.default_rng(9)
+
+    def neuron(name: str, *sources: str) -> g.Neuron:
+        theta = rng.integers(20, 60, size=2).astype(np.int32)
+        return g.Neuron(name=name, inputs=sources, threshold=theta, bias=np.zeros(2, np.int32), time_steps=3)
+
+    def conv(name: str, source: str, size: int) -> g.Conv2d:
+        weight = rng.integers(-99, 100, (2, 2, size, size)).astype(np.int32)
+        return g.Conv2d(name=name, inputs=(source,), weight_bits=8, weight=weight, padding=(size // 2,) * 2)
+
+    ops = [
+        g.Input(name="x", inputs=(), threshold=np.ones(1, np.float32), shape=(2, 9, 9), time_steps=3),
+        conv("c1", "x", 1),
+        neuron("n1", "c1"),
+        conv("c2", "n1", 3),
+        neuron("n2", "c2"),
+        conv("c3", "n2", 1),
+        conv("skip", "x", 1),
+        g.Add(name="sum", inputs=("c3", "skip")),
+        g.Readout(name="out", inputs=("sum",), scale=np.ones(2), bias=np.zeros(2, np.int32)),
+    ]
+    network = g.Network(ops, 3)
+    bench = compiled(network)
+    buffers = [p.buffer for one in bench.bench.design.populations.values() for p in one.projections]
+    assert max(buffers) == 162
+    codes = corner_codes(network, 12)
+    assert_exact(bench.run(codes), network, codes)
+    assert_exact(bench.run(codes, gaps=0.4, stalls=0.4), network, codes)
 
 
 @pytest.mark.parametrize("engine", SIMULATORS)

@@ -85,7 +85,8 @@ module sp_conv #(
   // Finished membranes wait here; FO of them fire in a cycle.
   localparam int SUB = L / FO;
   localparam int U_W = (SUB > 1) ? $clog2(SUB) : 1;
-  wire head_valid, take;
+  wire head_valid, fires, take;
+  assign take = head_valid && fires;
   wire [L*ACC_W-1:0] here;
   reg  [U_W-1:0] sub;
   wire last_sub = (sub == U_W'(SUB - 1));
@@ -106,12 +107,12 @@ module sp_conv #(
   generate if (T_OUT > 0) begin : g_fire
     sp_fire #(.F(FO), .ACC_W(ACC_W), .X_W(V_W), .T(T_OUT), .SIGNED(S_OUT), .TH_W(TH_W), .ROWS(ROWS), .BEATS(OUT),
               .TABLE(TABLE)) u_fire (
-      .clk(clk), .rst(rst), .head_valid(head_valid), .head(head), .take(take), .m_valid(m_valid), .m_ready(m_ready),
-      .m_data(m_data), .m_last(m_last));
+      .clk(clk), .rst(rst), .room(fires), .take(take), .head_valid(take), .head(head), .m_valid(m_valid),
+      .m_ready(m_ready), .m_data(m_data), .m_last(m_last));
   end else begin : g_readout
     sp_readout #(.F(FO), .ACC_W(ACC_W), .X_W(V_W), .ROWS(ROWS), .BEATS(OUT), .TABLE(TABLE)) u_readout (
-      .clk(clk), .rst(rst), .head_valid(head_valid), .head(head), .take(take), .m_valid(m_valid), .m_ready(m_ready),
-      .m_data(m_data), .m_last(m_last));
+      .clk(clk), .rst(rst), .room(fires), .take(take), .head_valid(take), .head(head), .m_valid(m_valid),
+      .m_ready(m_ready), .m_data(m_data), .m_last(m_last));
   end endgenerate
 endmodule
 `default_nettype wire

@@ -19,9 +19,26 @@ module sp_digits #(
       assign sign = 1'b0;
     end
     if (CSD != 0) begin : g_csd
-      // Non-adjacent form: compare a number with three times itself.
+      // Non-adjacent form: compare a number with three times itself. Few bits are quicker without a carry chain.
       wire [T+1:0] one   = {2'b00, magnitude};
-      wire [T+1:0] three = one + {1'b0, magnitude, 1'b0};
+      wire [T+1:0] twice = {1'b0, magnitude, 1'b0};
+      wire [T+1:0] three;
+      if (T > 6) begin : g_chain
+        assign three = one + twice;
+      end else begin : g_tree
+        genvar i;
+        for (i = 0; i < T + 2; i = i + 1) begin : g_bit
+          wire carry, onward;
+          if (i == 0) begin : g_none
+            assign carry = 1'b0;
+          end else begin : g_some
+            assign carry = g_bit[i-1].onward;
+          end
+          assign onward   = (one[i] & twice[i]) | ((one[i] | twice[i]) & carry);
+          assign three[i] = one[i] ^ twice[i] ^ carry;
+        end
+        wire _unused_carry = &{1'b0, g_bit[T+1].onward};
+      end
       wire [T+1:0] other = three ^ one;
       wire [T+1:0] below = one & ~three;
       assign some  = other[T+1:1];

@@ -11,41 +11,41 @@ module sp_fire #(
   parameter int TH_W   = 8,
   parameter int ROWS   = 1,               // lines of the parameter table, walked through again and again
   parameter int BEATS  = 1,               // beats of a window
+  parameter int AHEAD  = 0,               // cycles from take to head
   parameter     TABLE  = "fire.mem",      // per neuron {bias [X_W], offset [TH_W], threshold [TH_W]}
   parameter int C_W    = T + SIGNED
 ) (
   input  wire               clk,
   input  wire               rst,
-  input  wire               head_valid,
+  output wire               room,         // one more may be taken
+  input  wire               take,
+  input  wire               head_valid,   // what was taken is here
   input  wire [F*ACC_W-1:0] head,
-  output wire               take,
   output wire               m_valid,
   input  wire               m_ready,
   output wire [F*C_W-1:0]   m_data,
   output wire               m_last
 );
-  localparam int LATENCY = T + 3;
-  localparam int DEPTH   = (LATENCY < 14) ? 16 : 32;
+  localparam int DEEP    = (ROWS > 16) ? 1 : 0;   // a block memory, whose output wants a register
+  localparam int LATENCY = T + 3 + DEEP;
+  localparam int DEPTH   = (LATENCY + AHEAD < 11) ? 16 : 32;
   localparam int E_W     = X_W + 2*TH_W;
   localparam int R_W     = (ROWS > 1) ? $clog2(ROWS) : 1;
   localparam int B_W     = (BEATS > 1) ? $clog2(BEATS) : 1;
-  wire room;
-  assign take = head_valid && room;
 
   reg [F*E_W-1:0] entries [0:ROWS-1];
   initial $readmemh(TABLE, entries);
   reg [R_W-1:0] row;
   reg [B_W-1:0] beat;
-  reg [F*E_W-1:0] entry;
-  reg [F*ACC_W-1:0] v1;
+  reg [F*E_W-1:0] entry1;
+  reg [F*ACC_W-1:0] head1;
   reg [LATENCY:1] valid;
   reg [LATENCY:1] last;
   always @(posedge clk) begin
-    entry <= entries[row];
-    v1    <= head;
-    valid <= {valid[LATENCY-1:1], take};
+    entry1 <= entries[row]; head1 <= head;
+    valid <= {valid[LATENCY-1:1], head_valid};
     last  <= {last[LATENCY-1:1], beat == B_W'(BEATS - 1)};
-    if (take) begin
+    if (head_valid) begin
       row  <= (row == R_W'(ROWS - 1)) ? '0 : row + 1'b1;
       beat <= (beat == B_W'(BEATS - 1)) ? '0 : beat + 1'b1;
     end
@@ -54,14 +54,26 @@ module sp_fire #(
     end
   end
 
+  wire [F*E_W-1:0]   entry;
+  wire [F*ACC_W-1:0] heads;
+  generate if (DEEP != 0) begin : g_deep
+    reg [F*E_W-1:0]   entry2;
+    reg [F*ACC_W-1:0] head2;
+    always @(posedge clk) begin
+      entry2 <= entry1; head2 <= head1;
+    end
+    assign entry = entry2; assign heads = head2;
+  end else begin : g_shallow
+    assign entry = entry1; assign heads = head1;
+  end endgenerate
   wire [F*C_W-1:0] codes;
   genvar j, t;
   generate for (j = 0; j < F; j = j + 1) begin : g_neuron
     wire [X_W-1:0]  bias;
     wire [TH_W-1:0] offset, theta;
     assign {bias, offset, theta} = entry[j*E_W +: E_W];
-    wire signed [ACC_W-1:0] v = v1[j*ACC_W +: ACC_W];
-    // Stage 2: bias. Stage 3: magnitude and offset. An addend's lowest extra bit makes the carry.
+    wire signed [ACC_W-1:0] v = heads[j*ACC_W +: ACC_W];
+    // Bias; then magnitude and offset. An addend's lowest extra bit makes the carry.
     reg  [X_W-1:0]  x2, x3;
     reg  [TH_W-1:0] offset2, theta2;
     reg             sign3;
@@ -72,7 +84,7 @@ module sp_fire #(
       x2 <= X_W'(v) + bias; offset2 <= offset; theta2 <= theta;
       x3 <= rounded[X_W:1]; sign3 <= negative;
     end
-    // Stages 4 ... T + 3: one digit each.
+    // T stages, one digit each.
     wire [X_W-1:0]  rest  [0:T];
     wire [TH_W-1:0] thr   [0:T];
     wire [T-1:0]    digit [0:T];

@@ -14,9 +14,10 @@ module sp_membrane_reg #(
   input  wire [L-1:0]       carry,
   input  wire               commit,       // these addends are the last of the window
   output wire               ready,
-  output wire               head_valid,
-  output wire [F*ACC_W-1:0] head,
+  output reg                head_valid,   // there is something to take
   input  wire               take,
+  output reg                f_valid,      // what was taken is here
+  output wire [F*ACC_W-1:0] head,
   output wire               drained
 );
   localparam int NW  = L / F;
@@ -25,7 +26,6 @@ module sp_membrane_reg #(
   reg [N_W-1:0]     left;
   reg               move;
   assign ready      = 1'b1;
-  assign head_valid = (left != '0);
   assign head       = shadow[F*ACC_W-1:0];
   assign drained    = take && (left == N_W'(1));
   genvar j;
@@ -43,13 +43,15 @@ module sp_membrane_reg #(
   end endgenerate
   always @(posedge clk) begin
     move <= commit;
+    if (move || f_valid) shadow <= f_valid ? shadow >> (F * ACC_W) : acc;
+    f_valid <= take;
     if (move) begin
-      shadow <= acc; left <= N_W'(NW);
+      left <= N_W'(NW); head_valid <= 1'b1;
     end else if (take) begin
-      shadow <= shadow >> (F * ACC_W); left <= left - 1'b1;
+      left <= left - 1'b1; head_valid <= !drained;
     end
     if (rst) begin
-      move <= 1'b0; left <= '0;
+      move <= 1'b0; head_valid <= 1'b0; f_valid <= 1'b0;
     end
   end
 endmodule

@@ -6,7 +6,7 @@ module sp_outlet #(
 ) (
   input  wire         clk,
   input  wire         rst,
-  output wire         room,               // one more may enter
+  output reg          room,               // one more may enter, by the count of a cycle ago
   input  wire         enter,              // one enters
   input  wire         p_valid,            // it leaves the pipeline
   input  wire [W-1:0] p_data,
@@ -17,11 +17,13 @@ module sp_outlet #(
   localparam int C_W = $clog2(DEPTH + 1);
   reg [C_W-1:0] held;                     // in the pipeline or the buffer
   wire leave = m_valid && m_ready;
-  assign room = (held != C_W'(DEPTH));
   always @(posedge clk) begin
     if (enter && !leave) held <= held + 1'b1;
     else if (leave && !enter) held <= held - 1'b1;
-    if (rst) held <= '0;
+    room <= (held < C_W'(DEPTH - 1));
+    if (rst) begin
+      held <= '0; room <= 1'b0;
+    end
   end
   wire s_ready;
   wire _unused = &{1'b0, s_ready};        // there is always room for what was let in

@@ -37,7 +37,7 @@ module sp_pool #(
   localparam [U_W-1:0] TOP = U_W'((1 << T) - 1);
   wire b_valid, b_ready, last;
   wire [B_W-1:0] b_data;
-  sp_fifo #(.W(B_W), .DEPTH(BUFFER)) u_buffer (
+  sp_buffer #(.W(B_W), .DEPTH(BUFFER)) u_buffer (
     .clk(clk), .rst(rst), .s_valid(s_valid), .s_ready(s_ready), .s_data(s_data),
     .m_valid(b_valid), .m_ready(b_ready), .m_data(b_data));
   wire [Y_W-1:0]  row;
@@ -58,12 +58,12 @@ module sp_pool #(
 
   // The delay of a weight memory, without one.
   reg            v1, v2;
-  reg [VA_W-1:0] va1, va2;
+  reg [VA_W-1:0] va1;
   reg [B_W-1:0]  p1, p2;
   reg [F*U_W-1:0] data;
   always @(posedge clk) begin
     v1 <= op_valid && op_ready && op_hit; va1 <= va; p1 <= pay;
-    v2 <= v1; va2 <= va1; p2 <= p1;
+    v2 <= v1; p2 <= p1;
     if (rst) begin
       v1 <= 1'b0; v2 <= 1'b0;
     end
@@ -89,8 +89,8 @@ module sp_pool #(
   end endgenerate
   sp_population #(.NP(1), .L(F), .F(F), .DW(U_W), .ACC_W(U_W), .DEPTH(DEPTH), .VA_W(VA_W), .X_W(U_W), .MAX(1), .T(0),
                   .STYLE(STYLE)) u_maxima (
-    .clk(clk), .rst(rst), .op_valid(op_valid), .op_eow(op_eow), .op_ready(op_ready), .early_valid(v2),
-    .early_va(va2), .data(data), .carry({F{1'b0}}), .m_valid(m_valid), .m_ready(m_ready), .m_data(largest),
+    .clk(clk), .rst(rst), .op_valid(op_valid), .op_eow(op_eow), .op_ready(op_ready), .early_valid(v1),
+    .early_va(va1), .data(data), .carry({F{1'b0}}), .m_valid(m_valid), .m_ready(m_ready), .m_data(largest),
     .m_last(m_last));
 endmodule
 `default_nettype wire

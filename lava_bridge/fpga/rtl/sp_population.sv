@@ -1,5 +1,6 @@
-// Neurons (T > 0), readouts (T = 0) or, with MAX, running maxima that leave as they are: NP projections add to the membranes in any order, one operation a cycle; when
-// every projection has delivered its window, the membranes are handed to the firing side and the next window begins.
+// Neurons (T > 0), readouts (T = 0) or, with MAX, running maxima that leave as they are: NP projections add to the
+// membranes in any order, one operation a cycle; when every projection has delivered its window, the membranes are
+// handed to the firing side and the next window begins.
 `default_nettype none
 module sp_population #(
   parameter int NP     = 1,
@@ -45,14 +46,14 @@ module sp_population #(
   wire          commit = ends && (&(done | choice));
   wire          go     = ready && !(commit && waiting);
   assign op_ready = go ? choice : '0;
-  reg commit1, commit2, commit3, bank0, bank1, bank2;
+  reg commit1, commit2, commit3, bank0, bank1;
   always @(posedge clk) begin
     if (go && ends) done <= commit ? '0 : done | choice;
     if (go && commit) begin
       waiting <= 1'b1; bank0 <= !bank0;
     end else if (drained) waiting <= 1'b0;
     commit1 <= go && commit; commit2 <= commit1; commit3 <= commit2;
-    bank1 <= bank0; bank2 <= bank1;
+    bank1 <= bank0;
     if (rst) begin
       done <= '0; waiting <= 1'b0; bank0 <= 1'b0; commit1 <= 1'b0; commit2 <= 1'b0; commit3 <= 1'b0;
     end
@@ -72,41 +73,42 @@ module sp_population #(
     end
   end
 
-  wire head_valid, take;
+  localparam int AHEAD = (DEPTH == 1) ? 1 : 2;    // cycles from take to head
+  wire waits, room, take, head_valid;
+  assign take = waits && room;
   wire [F*ACC_W-1:0] head;
   generate if (DEPTH == 1) begin : g_reg
     sp_membrane_reg #(.L(L), .F(F), .DW(DW), .MAX(MAX), .ACC_W(ACC_W)) u_membrane (
       .clk(clk), .rst(rst), .data(sum_data), .carry(sum_carry), .commit(commit3), .ready(ready),
-      .head_valid(head_valid), .head(head), .take(take), .drained(drained));
-    wire _unused = &{1'b0, sum_va, bank2};
+      .head_valid(waits), .take(take), .f_valid(head_valid), .head(head), .drained(drained));
+    wire _unused = &{1'b0, sum_va, bank1};
   end else begin : g_ram
-    sp_membrane_ram #(.L(L), .F(F), .DW(DW), .MAX(MAX), .ACC_W(ACC_W), .DEPTH(DEPTH), .VA_W(VA_W), .STYLE(STYLE)) u_membrane (
-      .clk(clk), .rst(rst), .early_valid(|early_valid), .early_va(sum_va), .early_bank(bank2), .data(sum_data),
-      .carry(sum_carry), .commit(commit3), .ready(ready), .head_valid(head_valid), .head(head), .take(take),
-      .drained(drained));
+    sp_membrane_ram #(.L(L), .F(F), .DW(DW), .MAX(MAX), .ACC_W(ACC_W), .DEPTH(DEPTH), .VA_W(VA_W),
+                     .STYLE(STYLE)) u_membrane (
+      .clk(clk), .rst(rst), .early_valid(|early_valid), .early_va(sum_va), .early_bank(bank1), .data(sum_data),
+      .carry(sum_carry), .commit(commit3), .ready(ready), .head_valid(waits), .take(take), .f_valid(head_valid),
+      .head(head), .drained(drained));
   end endgenerate
   generate if (MAX != 0) begin : g_max
     localparam int B_W = (BEATS > 1) ? $clog2(BEATS) : 1;
     reg [B_W-1:0] beat;
     wire last = (beat == B_W'(BEATS - 1));
-    wire room;
-    assign take = head_valid && room;
     always @(posedge clk) begin
-      if (take) beat <= last ? '0 : beat + 1'b1;
+      if (head_valid) beat <= last ? '0 : beat + 1'b1;
       if (rst) beat <= '0;
     end
-    sp_outlet #(.W(M_W + 1), .DEPTH(2)) u_outlet (
-      .clk(clk), .rst(rst), .room(room), .enter(take), .p_valid(take), .p_data({last, head}),
+    sp_outlet #(.W(M_W + 1), .DEPTH(8)) u_outlet (
+      .clk(clk), .rst(rst), .room(room), .enter(take), .p_valid(head_valid), .p_data({last, head}),
       .m_valid(m_valid), .m_ready(m_ready), .m_data({m_last, m_data}));
   end else if (T > 0) begin : g_fire
     sp_fire #(.F(F), .ACC_W(ACC_W), .X_W(X_W), .T(T), .SIGNED(SIGNED), .TH_W(TH_W), .ROWS(ROWS), .BEATS(BEATS),
-              .TABLE(TABLE)) u_fire (
-      .clk(clk), .rst(rst), .head_valid(head_valid), .head(head), .take(take), .m_valid(m_valid), .m_ready(m_ready),
-      .m_data(m_data), .m_last(m_last));
+              .AHEAD(AHEAD), .TABLE(TABLE)) u_fire (
+      .clk(clk), .rst(rst), .room(room), .take(take), .head_valid(head_valid), .head(head), .m_valid(m_valid),
+      .m_ready(m_ready), .m_data(m_data), .m_last(m_last));
   end else begin : g_readout
     sp_readout #(.F(F), .ACC_W(ACC_W), .X_W(X_W), .ROWS(ROWS), .BEATS(BEATS), .TABLE(TABLE)) u_readout (
-      .clk(clk), .rst(rst), .head_valid(head_valid), .head(head), .take(take), .m_valid(m_valid), .m_ready(m_ready),
-      .m_data(m_data), .m_last(m_last));
+      .clk(clk), .rst(rst), .room(room), .take(take), .head_valid(head_valid), .head(head), .m_valid(m_valid),
+      .m_ready(m_ready), .m_data(m_data), .m_last(m_last));
   end endgenerate
 endmodule
 `default_nettype wire

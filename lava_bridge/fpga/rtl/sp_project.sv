@@ -55,7 +55,7 @@ module sp_project #(
   localparam int P_W = D_W + 2*F + S_W;
   wire b_valid, b_ready;
   wire [B_W-1:0] b_data;
-  sp_fifo #(.W(B_W), .DEPTH(BUFFER)) u_buffer (
+  sp_buffer #(.W(B_W), .DEPTH(BUFFER)) u_buffer (
     .clk(clk), .rst(rst), .s_valid(s_valid), .s_ready(s_ready), .s_data(s_data),
     .m_valid(b_valid), .m_ready(b_ready), .m_data(b_data));
 
@@ -90,13 +90,21 @@ module sp_project #(
     .m_valid(t_valid), .m_ready(t_ready),
     .m_data({t_hit, t_eow, t_lane, t_row, t_col, t_wbase, t_vbase, t_pay}));
 
-  wire op_hit;
+  wire w_valid, w_ready, w_hit, w_eow;
+  wire [WA_W-1:0] w_wa;
+  wire [VA_W-1:0] w_va;
+  wire [P_W-1:0]  w_pay;
   sp_taps #(.ROWS(ROWS), .COLS(COLS), .F(F), .WLANE(WLANE), .NK(NK), .N_W(N_W), .RW(RW), .RV(RV), .CW(CW),
             .CV(CV), .WA_W(WA_W), .VA_W(VA_W), .P_W(P_W), .ROW_TABLE(ROW_TABLE), .COL_TABLE(COL_TABLE)) u_taps (
     .clk(clk), .rst(rst), .s_valid(t_valid), .s_ready(t_ready), .s_hit(t_hit), .s_eow(t_eow), .s_lane(t_lane),
     .s_row(t_row), .s_col(t_col), .s_wbase(t_wbase), .s_vbase(t_vbase), .s_pay(t_pay),
-    .m_valid(op_valid), .m_ready(op_ready), .m_hit(op_hit), .m_eow(op_eow), .m_wa(wa), .m_va(va),
-    .m_pay({shift, mask, neg, sub}));
+    .m_valid(w_valid), .m_ready(w_ready), .m_hit(w_hit), .m_eow(w_eow), .m_wa(w_wa), .m_va(w_va), .m_pay(w_pay));
+
+  // Neither do the taps.
+  wire op_hit;
+  sp_skid #(.W(2 + WA_W + VA_W + P_W)) u_operations (
+    .clk(clk), .rst(rst), .s_valid(w_valid), .s_ready(w_ready), .s_data({w_hit, w_eow, w_wa, w_va, w_pay}),
+    .m_valid(op_valid), .m_ready(op_ready), .m_data({op_hit, op_eow, wa, va, shift, mask, neg, sub}));
 
   sp_synapse #(.L(L), .F(F), .LANE(LANE), .SUBS(SUBS), .W_W(W_W), .ND(ND), .NEG((SIGNED + CSD > 0) ? 1 : 0),
                .DW(DW), .ROWS(DEPTH), .WA_W(WA_W), .VA_W(VA_W), .STYLE(STYLE), .WEIGHTS(WEIGHTS)) u_synapse (

@@ -10,9 +10,10 @@ module sp_readout #(
 ) (
   input  wire               clk,
   input  wire               rst,
-  input  wire               head_valid,
+  output wire               room,         // one more may be taken
+  input  wire               take,
+  input  wire               head_valid,   // what was taken is here
   input  wire [F*ACC_W-1:0] head,
-  output wire               take,
   output wire               m_valid,
   input  wire               m_ready,
   output wire [F*X_W-1:0]   m_data,
@@ -20,8 +21,6 @@ module sp_readout #(
 );
   localparam int R_W = (ROWS > 1) ? $clog2(ROWS) : 1;
   localparam int B_W = (BEATS > 1) ? $clog2(BEATS) : 1;
-  wire room;
-  assign take = head_valid && room;
   reg [F*X_W-1:0] biases [0:ROWS-1];
   initial $readmemh(TABLE, biases);
   reg [R_W-1:0] row;
@@ -32,9 +31,9 @@ module sp_readout #(
   always @(posedge clk) begin
     bias   <= biases[row];
     v      <= head;
-    valid1 <= take; valid2 <= valid1;
+    valid1 <= head_valid; valid2 <= valid1;
     last1  <= (beat == B_W'(BEATS - 1)); last2 <= last1;
-    if (take) begin
+    if (head_valid) begin
       row  <= (row == R_W'(ROWS - 1)) ? '0 : row + 1'b1;
       beat <= (beat == B_W'(BEATS - 1)) ? '0 : beat + 1'b1;
     end
@@ -47,7 +46,7 @@ module sp_readout #(
     wire signed [ACC_W-1:0] here = v[j*ACC_W +: ACC_W];
     always @(posedge clk) x[j*X_W +: X_W] <= X_W'(here) + bias[j*X_W +: X_W];
   end endgenerate
-  sp_outlet #(.W(F*X_W + 1), .DEPTH(8)) u_outlet (
+  sp_outlet #(.W(F*X_W + 1), .DEPTH(16)) u_outlet (
     .clk(clk), .rst(rst), .room(room), .enter(take), .p_valid(valid2), .p_data({last2, x}),
     .m_valid(m_valid), .m_ready(m_ready), .m_data({m_last, m_data}));
 endmodule

@@ -45,59 +45,74 @@ module sp_scan #(
   output reg  [VA_W-1:0] m_vbase
 );
   localparam int C_W = T + SIGNED;
-  localparam int K   = (LANE != 0) ? ND : F * ND;
-  wire [F*ND-1:0] some_in, minus_in;
+  localparam int P   = (LANE != 0) ? F : 1;       // codes that are taken apart at once
+  // What is taken apart: single codes that are not zero, or (LANE = 1) whole beats.
+  wire             p_valid, p_ready, p_end;
+  wire [P*C_W-1:0] p_code;
+  wire [F_W-1:0]   p_lane;
+  generate if (LANE != 0) begin : g_beats
+    assign p_valid = s_valid;
+    assign s_ready = p_ready;
+    assign p_code  = s_data;
+    assign p_lane  = '0;
+    assign p_end   = 1'b1;
+  end else begin : g_codes
+    sp_pick #(.F(F), .T(T), .SIGNED(SIGNED)) u_pick (
+      .clk(clk), .rst(rst), .s_valid(s_valid), .s_ready(s_ready), .s_data(s_data), .m_valid(p_valid),
+      .m_ready(p_ready), .m_code(p_code), .m_lane(p_lane), .m_end(p_end));
+  end endgenerate
+  wire [P*ND-1:0] some_in, minus_in;
   genvar g;
-  generate for (g = 0; g < F; g = g + 1) begin : g_digits
-    sp_digits #(.T(T), .SIGNED(SIGNED), .CSD(CSD)) u_digits (
-      .code(s_data[g*C_W +: C_W]), .some(some_in[g*ND +: ND]), .minus(minus_in[g*ND +: ND]));
+  generate for (g = 0; g < P; g = g + 1) begin : g_digits
+    sp_digits #(.T(T), .SIGNED(SIGNED), .CSD(CSD)) u_code (
+      .code(p_code[g*C_W +: C_W]), .some(some_in[g*ND +: ND]), .minus(minus_in[g*ND +: ND]));
   end endgenerate
 
-  // The event that is next, one-hot, and the events of the beat behind it: that nothing is left shows in a register.
-  reg             have;
-  reg  [F*ND-1:0] some, minus;
-  reg  [K-1:0]    first, left;
-  wire [K-1:0]    keys;
-  wire [K-1:0]    keys_rest = keys & (keys - 1'b1);
-  wire [K-1:0]    left_rest = left & (left - 1'b1);
-  wire            more      = (left != '0);
-  reg             a_valid, a_hit, a_end;
-  wire            a_ok      = !a_valid || m_ready || !m_valid;
-  wire            finished  = have && a_ok && !more;
-  assign s_ready = !have || finished;
-  wire            load      = s_valid && s_ready;
+  reg  [ND-1:0] any_in;
+  integer f, d, b;
+  always @* begin
+    any_in = '0;
+    for (f = 0; f < P; f = f + 1) any_in = any_in | some_in[f*ND +: ND];
+  end
+  wire             r_valid, r_ready, r_end;
+  wire [P*ND-1:0]  some_r, minus_r;
+  wire [ND-1:0]    keys;
+  wire [F_W-1:0]   r_lane;
+  sp_skid #(.W(2*P*ND + ND + F_W + 1)) u_digits (
+    .clk(clk), .rst(rst), .s_valid(p_valid), .s_ready(p_ready), .s_data({some_in, minus_in, any_in, p_lane, p_end}),
+    .m_valid(r_valid), .m_ready(r_ready), .m_data({some_r, minus_r, keys, r_lane, r_end}));
 
-  reg  [F_W-1:0] lane;
+  // Its digits, lowest first; that more than one is left shows in a register.
+  reg             have, more, ends;
+  reg  [P*ND-1:0] some, minus;
+  reg  [ND-1:0]   left;
+  reg  [F_W-1:0]  code_lane;
+  wire [ND-1:0]   keys_first, keys_rest, first, left_rest, second, left_last;
+  sp_lowest #(.N(ND)) u_keys (.bits(keys), .first(keys_first), .rest(keys_rest));
+  sp_lowest #(.N(ND)) u_left (.bits(left), .first(first), .rest(left_rest));
+  sp_lowest #(.N(ND)) u_last (.bits(left_rest), .first(second), .rest(left_last));
+  wire _unused_keys = &{1'b0, keys_first, second};
+  reg             a_valid, a_hit, a_end;
+  wire            a_ok = !a_valid || m_ready || !m_valid;
+  assign r_ready = !have || (a_ok && !more);
+  wire            load = r_valid && r_ready;
+
   reg  [D_W-1:0] shift;
   reg  [F-1:0]   mask, neg;
-  integer f, d, b;
-  generate if (LANE != 0) begin : g_lane
-    reg [K-1:0] any_digit;
-    always @* begin
-      any_digit = '0;
-      for (f = 0; f < F; f = f + 1) any_digit = any_digit | some_in[f*ND +: ND];
+  always @* begin
+    shift = '0;
+    for (d = 0; d < ND; d = d + 1)
+      for (b = 0; b < D_W; b = b + 1) if (((d >> b) & 1) != 0) shift[b] = shift[b] | first[d];
+  end
+  generate if (LANE != 0) begin : g_masks
+    always @* for (f = 0; f < F; f = f + 1) begin
+      mask[f] = |(first & some[f*ND +: ND]);
+      neg[f]  = |(first & minus[f*ND +: ND]);
     end
-    assign keys = any_digit;
-    always @* begin
-      lane = '0; shift = '0; mask = '0; neg = '0;
-      for (d = 0; d < ND; d = d + 1) begin
-        for (b = 0; b < D_W; b = b + 1) if (((d >> b) & 1) != 0) shift[b] = shift[b] | first[d];
-        for (f = 0; f < F; f = f + 1) begin
-          mask[f] = mask[f] | (first[d] & some[f*ND + d]);
-          neg[f]  = neg[f]  | (first[d] & minus[f*ND + d]);
-        end
-      end
-    end
-  end else begin : g_full
-    assign keys = some_in;
+  end else begin : g_whole
     wire _unused = &{1'b0, some};
     always @* begin
-      lane = '0; shift = '0; mask = '1; neg = {F{|(first & minus)}};
-      for (f = 0; f < F; f = f + 1)
-        for (d = 0; d < ND; d = d + 1) begin
-          for (b = 0; b < F_W; b = b + 1) if (((f >> b) & 1) != 0) lane[b] = lane[b] | first[f*ND + d];
-          for (b = 0; b < D_W; b = b + 1) if (((d >> b) & 1) != 0) shift[b] = shift[b] | first[f*ND + d];
-        end
+      mask = '1; neg = {F{|(first & minus)}};
     end
   end endgenerate
 
@@ -107,17 +122,17 @@ module sp_scan #(
   reg  [F-1:0]   a_mask, a_neg;
   always @(posedge clk) begin
     if (load) begin
-      some <= some_in; minus <= minus_in;
+      some <= some_r; minus <= minus_r; code_lane <= r_lane; ends <= r_end;
     end
-    if (load || (have && a_ok)) begin
-      first <= load ? keys & ~keys_rest : left & ~left_rest;
-      left  <= load ? keys_rest : left_rest;
+    if (load || a_ok) begin
+      left <= load ? keys : left_rest;
+      more <= load ? (keys_rest != '0) : (left_last != '0);
     end
     if (load) have <= 1'b1;
-    else if (finished) have <= 1'b0;
+    else if (a_ok && !more) have <= 1'b0;
     if (a_ok) begin
-      a_valid <= have; a_hit <= (first != '0); a_end <= !more;
-      a_lane <= lane; a_shift <= shift; a_mask <= mask; a_neg <= neg;
+      a_valid <= have; a_hit <= (left != '0); a_end <= ends && !more;
+      a_lane <= code_lane; a_shift <= shift; a_mask <= mask; a_neg <= neg;
     end
     if (rst) begin
       have <= 1'b0; a_valid <= 1'b0;

@@ -29,7 +29,7 @@ module sp_synapse #(
   input  wire [F-1:0]    mask,
   input  wire [F-1:0]    neg,
   input  wire [S_W-1:0]  sub,
-  output wire            early_valid,     // one cycle ahead of the addends: which word they belong to
+  output wire            early_valid,     // two cycles ahead of the addends: which word they belong to
   output wire [VA_W-1:0] early_va,
   output reg  [L*DW-1:0] data,
   output reg  [L-1:0]    carry
@@ -45,19 +45,19 @@ module sp_synapse #(
   end
 
   reg            v1, v2;
-  reg [VA_W-1:0] va1, va2;
+  reg [VA_W-1:0] va1;
   reg [D_W-1:0]  s1, s2;
   reg [F-1:0]    m1, m2, n1, n2;
   reg [S_W-1:0]  u1, u2;
   always @(posedge clk) begin
     v1 <= issue; va1 <= va; s1 <= shift; m1 <= mask; n1 <= neg; u1 <= sub;
-    v2 <= v1; va2 <= va1; s2 <= s1; m2 <= m1; n2 <= n1; u2 <= u1;
+    v2 <= v1; s2 <= s1; m2 <= m1; n2 <= n1; u2 <= u1;
     if (rst) begin
       v1 <= 1'b0; v2 <= 1'b0;
     end
   end
-  assign early_valid = v2;
-  assign early_va    = va2;
+  assign early_valid = v1;
+  assign early_va    = va1;
 
   genvar j;
   generate for (j = 0; j < L; j = j + 1) begin : g_lane

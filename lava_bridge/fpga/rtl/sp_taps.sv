@@ -66,8 +66,8 @@ module sp_taps #(
   reg  [WA_W-1:0] a_w0, a_w1;
   reg  [VA_W-1:0] a_v0, a_v1;
   reg  [P_W-1:0]  a_pay;
-  wire a_go;
-  assign s_ready = !a_valid || a_go;
+  wire a_ready;
+  assign s_ready = !a_valid || a_ready;
   always @(posedge clk) begin
     if (s_ready) begin
       a_valid <= s_valid && ((s_hit && (row_n != '0) && (col_n != '0)) || s_eow);
@@ -78,37 +78,57 @@ module sp_taps #(
     end
     if (rst) a_valid <= 1'b0;
   end
+  wire            b_valid, b_go, b_hit, b_eow, b_last_row, b_last_col;
+  wire [N_W-1:0]  b_rows, b_cols;
+  wire [WA_W-1:0] b_w, a_w;
+  wire [VA_W-1:0] b_v, a_v;
+  assign a_w = a_w0 + a_w1;
+  assign a_v = a_v0 + a_v1;
+  wire [P_W-1:0]  b_pay;
+  sp_skid #(.W(4 + 2*N_W + WA_W + VA_W + P_W)) u_first (
+    .clk(clk), .rst(rst), .s_valid(a_valid), .s_ready(a_ready),
+    .s_data({a_hit, a_eow, a_rows == N_W'(1), a_cols == N_W'(1), a_rows, a_cols, a_w, a_v, a_pay}),
+    .m_valid(b_valid), .m_ready(b_go),
+    .m_data({b_hit, b_eow, b_last_row, b_last_col, b_rows, b_cols, b_w, b_v, b_pay}));
 
-  // The walk over the taps.
+  // The walk over the taps; that one is the last of its kind shows in a register.
   reg  [N_W-1:0]  rows, cols, width;      // taps left, the row's full width
   reg  [K_W-1:0]  k;
+  reg             last_row, last_col, last_k, narrow;
   reg  [WA_W-1:0] row_start_w;
   reg  [VA_W-1:0] row_start_v;
   reg             eow;
-  wire last_k   = (k == K_W'(NK - 1));
-  wire last_col = (cols == N_W'(1));
-  wire last_row = (rows == N_W'(1));
   wire final_op = !m_hit || (last_k && last_col && last_row);
-  assign a_go  = !m_valid || (m_ready && final_op);
+  assign b_go  = !m_valid || (m_ready && final_op);
   assign m_eow = eow && final_op;
+  wire new_row = last_k && last_col;
+  wire [WA_W-1:0] from_w = new_row ? row_start_w : m_wa;
+  wire [VA_W-1:0] from_v = new_row ? row_start_v : m_va;
+  wire [WA_W-1:0] step_w = !last_k ? WA_W'(1) : !last_col ? WA_W'(CW - NK + 1) : WA_W'(RW);
+  wire [VA_W-1:0] step_v = !last_k ? VA_W'(1) : !last_col ? VA_W'(CV - NK + 1) : VA_W'(RV);
+  wire [WA_W-1:0] next_w = from_w + step_w;
+  wire [VA_W-1:0] next_v = from_v + step_v;
   always @(posedge clk) begin
-    if (a_go) begin
-      m_valid <= a_valid; m_hit <= a_hit; eow <= a_eow; m_pay <= a_pay;
-      rows <= a_rows; cols <= a_cols; width <= a_cols; k <= '0;
-      m_wa <= a_w0 + a_w1; row_start_w <= a_w0 + a_w1;
-      m_va <= a_v0 + a_v1; row_start_v <= a_v0 + a_v1;
+    if (b_go) begin
+      m_valid <= b_valid; m_hit <= b_hit; eow <= b_eow; m_pay <= b_pay;
+      rows <= b_rows; cols <= b_cols; width <= b_cols; k <= '0;
+      last_row <= b_last_row; last_col <= b_last_col; narrow <= b_last_col; last_k <= (NK == 1);
     end else if (m_ready) begin
       k <= last_k ? '0 : k + 1'b1;
-      if (!last_k) begin
-        m_wa <= m_wa + 1'b1; m_va <= m_va + 1'b1;
-      end else if (!last_col) begin
-        cols <= cols - 1'b1;
-        m_wa <= m_wa + WA_W'(CW - NK + 1); m_va <= m_va + VA_W'(CV - NK + 1);
-      end else begin
-        rows <= rows - 1'b1; cols <= width;
-        m_wa <= row_start_w + WA_W'(RW); row_start_w <= row_start_w + WA_W'(RW);
-        m_va <= row_start_v + VA_W'(RV); row_start_v <= row_start_v + VA_W'(RV);
+      last_k <= (NK == 1) || (!last_k && (k == K_W'(NK - 2)));
+      if (last_k) begin
+        cols <= last_col ? width : cols - 1'b1;
+        last_col <= last_col ? narrow : (cols == N_W'(2));
       end
+      if (new_row) begin
+        rows <= rows - 1'b1; last_row <= (rows == N_W'(2));
+      end
+    end
+    if (b_go || m_ready) begin
+      m_wa <= b_go ? b_w : next_w; m_va <= b_go ? b_v : next_v;
+    end
+    if (b_go || (m_ready && new_row)) begin
+      row_start_w <= b_go ? b_w : next_w; row_start_v <= b_go ? b_v : next_v;
     end
     if (rst) m_valid <= 1'b0;
   end

@@ -143,7 +143,7 @@ module sp_window #(
   // A column of every bank, then the kernel's rows of them, then the word.
   wire [NR*B_W-1:0] rd;
   generate for (m = 0; m < NR; m = m + 1) begin : g_bank
-    sp_membrane_bank #(.W(B_W), .DEPTH(DEPTH), .A_W(A_W), .STYLE(STYLE)) u_rows (
+    sp_rows #(.W(B_W), .DEPTH(DEPTH), .A_W(A_W), .STYLE(STYLE)) u_rows (
       .clk(clk), .re(adv), .ra(ra), .rd(rd[m*B_W +: B_W]), .we(put && wbank[m]), .wa(wa), .wd(code));
   end endgenerate
   reg              v1, v2, on1, on2, end1, end2;
