@@ -4,7 +4,8 @@
 window T steps of one bit and one step of T bits are the same network, so T here is the number of windows. A
 static image is shown in every window; the frames of an event clip are summed until there are T of them, so
 that fewer windows fold real time. The same network is trained from scratch for every split with at most 16
-bits a weight and 16 digits a window. The first layer reads the input unquantized.
+bits a weight and 16 digits a window, by one recipe per data set (``budget_recipes.py``). The first layer
+reads the input unquantized.
 """
 
 from __future__ import annotations
@@ -14,42 +15,37 @@ import json
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from spikingjelly.activation_based import layer
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.budget_figure import figure
+from benchmarks.budget_recipes import RECIPES, Recipe
 from spikejelly_pack.bit_budget.quantize import quantize_weights
-from spikejelly_pack.data import Split, digits, event_digits
+from spikejelly_pack.data import Split
 from spikejelly_pack.spec.atomic import write_text
 from spikejelly_pack.spec.errors import ParameterError
 from spikejelly_pack.train import Classifier, NeuronFactory, evaluate, train_epochs
+from spikejelly_pack.train.neurons import SPIKEPACK
 
 __all__ = ["FAST", "figure", "run", "splits", "table"]
 
 FAST: dict[str, Any] = {
-    "budgets": (4,), "epochs": {"digits": 1, "events": 1}, "frames": 4, "samples": 128, "seeds": (0,),
-    "store": False,
+    "budgets": (4,), "epochs": {"digits": 1, "events": 1}, "frames": 4, "drawings": 1, "samples": 128,
+    "seeds": {"digits": (0,), "events": (0,)}, "store": False,
 }  # fmt: skip
 MOST_BITS = 16  # of a weight, and of a window's code
-NOISE = 0.08  # background events of a whole clip, per pixel and polarity: as event_digits has by default
-STRIDE = {"digits": 1, "events": 2}  # of the first convolution: maps of 8 x 8 behind it
-# Static data: the residual of the soft reset is carried, as in a LIF neuron, and dithers the windows. Event
-# data: the membrane is, which remembers what earlier windows showed, with the leak and the first threshold of
-# the configuration events_cnn (docs/training.md).
-NODES = {
-    "digits": {"leak": 0.5, "carry": "residual"},
-    "events": {"leak": 0.4, "carry": "membrane", "v_threshold": 6.0},
-}
 # Published direction (arXiv 2311.10802), accuracy by (b_w, b_s, T): CIFAR-10 and CIFAR10-DVS.
 PUBLISHED = {
     "CIFAR-10": {"1/4/1": 95.00, "1/2/2": 94.43, "1/1/4": 93.91},
     "CIFAR10-DVS": {"1/16/1": 35.8, "1/4/4": 63.1, "1/1/16": 79.8},
 }
+#: Trainings on clips take ten times as long.
+SEEDS: dict[str, Sequence[int]] = {"digits": (0, 1), "events": (0,)}
 Say = Callable[[str], None]
 
 
@@ -68,9 +64,9 @@ def run(
     datasets: Sequence[str] = ("digits", "events"),
     epochs: dict[str, int] | None = None,
     frames: int = 32,
-    width: int = 12,
+    drawings: int = 8,
     samples: int | None = None,
-    seeds: Sequence[int] = (0, 1),
+    seeds: Mapping[str, Sequence[int]] = SEEDS,
     store: bool = True,
     progress: Say | None = None,
 ) -> dict[str, Any]:
@@ -81,11 +77,11 @@ def run(
     Args:
         budgets: Values of BB.
         datasets: ``"digits"``, ``"events"``.
-        epochs: By data set.
+        epochs: By data set, where not the recipe's.
         frames: Real time steps of an event clip before folding; every T divides it.
-        width: Channels of the first layer.
+        drawings: Training clips of every scan, each on an arc of its own.
         samples: Training samples, None for all.
-        seeds: Of weights and order; accuracies are means.
+        seeds: Of weights and order, by data set; accuracies are means.
         store: Keep finished trainings, and use those of an earlier run with the same settings.
         progress: Called with one line per training.
 
@@ -96,82 +92,106 @@ def run(
         ParameterError: A number of windows does not divide the frames.
     """
     say = progress or (lambda _: None)
-    epochs = epochs or {"digits": 8, "events": 20}
     uneven = [budget for budget in budgets if any(frames % t for _, _, t in splits(budget))]
-    if uneven or not budgets or not seeds:
+    if uneven or not budgets or not all(seeds.get(name) for name in datasets):
         raise ParameterError(
             f"bench budget: the windows of every budget must divide {frames} frames, got {uneven or 'none'}; "
             "choose powers of two, and one seed at least."
         )
-    settings = {
-        "epochs": epochs, "width": width, "samples": samples, "frames": frames, "noise": NOISE,
-        "nodes": NODES,
-    }  # fmt: skip
-    kept = _Kept(settings, store)
+    settings = {"frames": frames, "drawings": drawings, "samples": samples}
+    recipes = {name: _recipe(name, epochs) for name in datasets}
+    kept = _Kept({name: {**settings, **_described(recipe)} for name, recipe in recipes.items()}, store)
     jobs = [(name, budget, split) for name in datasets for budget in budgets for split in splits(budget)]
-    _train_all(jobs, kept, settings, seeds, say)
+    _train_all([(*job, seed) for job in jobs for seed in seeds[job[0]]], recipes, kept, settings, say)
     found: dict[str, list[dict[str, Any]]] = {}
     for name, budget, (w, s, t) in jobs:
-        entries = [kept.entries[_key(name, (w, s, t), seed)] for seed in seeds]
+        entries = [kept.get(name, (w, s, t), seed) for seed in seeds[name]]
         scores = [entry["accuracy"] for entry in entries]
         found.setdefault(name, []).append({
             "budget": budget, "weight_bits": w, "spike_bits": s, "windows": t,
             "accuracy": sum(scores) / len(scores), "scores": scores,
+            "trained": sum(entry["trained"] for entry in entries) / len(entries),
             "seconds": sum(entry["seconds"] for entry in entries),
         })  # fmt: skip
     return {
         "results": found,
         "direction": {name: _direction(rows) for name, rows in found.items()},
         "published": PUBLISHED,
-        "settings": {**settings, "budgets": list(budgets), "seeds": list(seeds)},
+        "settings": {
+            **settings,
+            "budgets": list(budgets),
+            "seeds": {name: list(seeds[name]) for name in datasets},
+            "recipes": {name: _described(recipe) for name, recipe in recipes.items()},
+        },
         "machine": {"processor": platform.processor() or platform.machine(), "torch": torch.__version__},
     }
 
 
 class _Kept:
-    """Finished trainings in a file."""
+    """Finished trainings in one file per data set and seed, so that processes may share the work."""
 
     def __init__(self, settings: dict[str, Any], store: bool) -> None:
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-        self.path = Path(tempfile.gettempdir()) / f"spikepack-bench-budget-{digest}.json"
         self.store = store
-        self.entries: dict[str, Any] = {}
-        if store and self.path.is_file():
-            self.entries = json.loads(self.path.read_text())
+        self.digests = {
+            name: hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:12]
+            for name, found in settings.items()
+        }
+        self.entries: dict[Path, dict[str, Any]] = {}
 
-    def add(self, key: str, entry: dict[str, Any]) -> None:
-        self.entries[key] = entry
+    def has(self, name: str, split: Sequence[int], seed: int) -> bool:
+        """Whether a training is finished."""
+        return _label(split) in self._of(name, seed)[1]
+
+    def get(self, name: str, split: Sequence[int], seed: int) -> dict[str, Any]:
+        """What a finished training found."""
+        found: dict[str, Any] = self._of(name, seed)[1][_label(split)]
+        return found
+
+    def add(self, name: str, split: Sequence[int], seed: int, entry: dict[str, Any]) -> None:
+        path, entries = self._of(name, seed)
+        entries[_label(split)] = entry
         if self.store:
-            write_text(self.path, json.dumps(self.entries))
+            write_text(path, json.dumps(entries))
+
+    def _of(self, name: str, seed: int) -> tuple[Path, dict[str, Any]]:
+        file = f"spikepack-bench-budget-{name}-{seed}-{self.digests[name]}.json"
+        path = Path(tempfile.gettempdir()) / file
+        if path not in self.entries:
+            stored = self.store and path.is_file()
+            self.entries[path] = json.loads(path.read_text("utf-8")) if stored else {}
+        return path, self.entries[path]
+
+
+def _recipe(name: str, epochs: dict[str, int] | None) -> Recipe:
+    return replace(RECIPES[name], **({"epochs": epochs[name]} if epochs and name in epochs else {}))
+
+
+def _described(recipe: Recipe) -> dict[str, Any]:
+    """What a training hangs on, as JSON values."""
+    return {
+        "epochs": recipe.epochs, "batch": recipe.batch, "width": recipe.width,
+        "body": recipe.body.__name__, "nodes": {str(t): recipe.node(t) for t in (1, 8, 32)},
+    }  # fmt: skip
 
 
 def _train_all(
-    jobs: list[tuple[str, int, tuple[int, int, int]]],
+    jobs: list[tuple[str, int, tuple[int, int, int], int]],
+    recipes: dict[str, Recipe],
     kept: _Kept,
     settings: dict[str, Any],
-    seeds: Sequence[int],
     say: Say,
 ) -> None:
-    """Train what is not kept yet, seed by seed."""
+    """Train what is not kept yet, the first seed of all splits before the second."""
     data: dict[str, Split] = {}
-    for seed in seeds:
-        for number, (name, budget, split) in enumerate(jobs):
-            key = _key(name, split, seed)
-            if key in kept.entries:
-                continue
-            place = f"seed {seed}, {number + 1} of {len(jobs)}"
-            say(f"{place}: {name}, BB = {budget}, b_w/b_s/T = {_label(split)}")
-            if name not in data:
-                data[name] = _data(name, settings["frames"])
-            kept.add(key, _train(data[name], name, split, settings, seed))
-
-
-def _key(name: str, split: tuple[int, int, int], seed: int) -> str:
-    return f"{name} {_label(split)} {seed}"
-
-
-def _data(name: str, frames: int) -> Split:
-    return digits() if name == "digits" else event_digits(windows=frames, noise=NOISE / frames)
+    for number, (name, budget, split, seed) in enumerate(sorted(jobs, key=lambda job: job[3])):
+        if kept.has(name, split, seed):
+            continue
+        place = f"{number + 1} of {len(jobs)}"
+        say(f"{place}: {name}, BB = {budget}, b_w/b_s/T = {_label(split)}, seed {seed}")
+        if name not in data:
+            data[name] = recipes[name].data(settings["frames"], settings["drawings"])
+        found = _train(data[name], recipes[name], split, settings["samples"], seed)
+        kept.add(name, split, seed, found)
 
 
 def _windows(x: Tensor, windows: int, windowed: bool) -> Tensor:
@@ -181,35 +201,31 @@ def _windows(x: Tensor, windows: int, windowed: bool) -> Tensor:
     return x.unflatten(1, (windows, x.shape[1] // windows)).sum(2)
 
 
-def network(data: Split, neuron: NeuronFactory, width: int, stride: int) -> Classifier:
-    """Two convolutions, a hidden layer, a readout; logits are the mean over windows."""
-    channels = data.train_inputs.shape[-3]
-    body = nn.Sequential(
-        layer.Conv2d(channels, width, 3, stride, 1, bias=False), layer.BatchNorm2d(width), neuron(),
-        layer.Conv2d(width, 2 * width, 3, 2, 1, bias=False), layer.BatchNorm2d(2 * width), neuron(),
-        layer.Flatten(), layer.Linear(32 * width, 64, bias=False), layer.BatchNorm1d(64), neuron(),
-        layer.Linear(64, data.num_classes),
-    )  # fmt: skip
-    return Classifier(body, neuron, windowed=True)
+def network(recipe: Recipe, split: tuple[int, int, int], classes: int) -> Classifier:
+    """The recipe's network for a split; logits are the mean over windows."""
+    weight_bits, spike_bits, windows = split
+    neuron = NeuronFactory(SPIKEPACK, recipe.node(windows), time_steps=spike_bits)
+    net = Classifier(recipe.body(neuron, recipe.width, classes), neuron, windowed=True)
+    quantize_weights(net, weight_bits, training=True)
+    return net
 
 
 def _train(
-    data: Split, name: str, split: tuple[int, int, int], settings: dict[str, Any], seed: int
+    data: Split, recipe: Recipe, split: tuple[int, int, int], samples: int | None, seed: int
 ) -> dict[str, Any]:
-    weight_bits, spike_bits, windows = split
-    samples, epochs = settings["samples"], settings["epochs"][name]
-    neuron = {"class_path": "spikejelly_pack.neuron.SpikePackNode", "init_args": NODES[name]}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = network(data, NeuronFactory(**neuron, time_steps=spike_bits), settings["width"], STRIDE[name])
-        train = _windows(data.train_inputs[:samples], windows, data.windowed)
-        test = _windows(data.test_inputs, windows, data.windowed)
-        quantize_weights(net, weight_bits, training=True)
+        net = network(recipe, split, data.num_classes)
+        train = _windows(data.train_inputs[:samples], split[2], data.windowed)
+        test = _windows(data.test_inputs, split[2], data.windowed)
         start = time.perf_counter()
-        train_epochs(net, train, data.train_classes[:samples], epochs=epochs, seed=seed, progress=False)
+        history = train_epochs(
+            net, train, data.train_classes[:samples], epochs=recipe.epochs, batch=recipe.batch, seed=seed,
+            progress=False,
+        )  # fmt: skip
         seconds = time.perf_counter() - start
         accuracy = evaluate(net, test, data.test_classes).accuracy
-    return {"accuracy": 100 * accuracy, "seconds": seconds}
+    return {"accuracy": 100 * accuracy, "trained": 100 * history.accuracy[-1], "seconds": seconds}
 
 
 def _label(split: Sequence[int]) -> str:

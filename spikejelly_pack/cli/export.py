@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..spec.errors import DtypeError, ParameterError, ShapeError
+from ..spec.errors import DtypeError, ParameterError, ShapeError, UnsupportedError
 from .plan_option import add_plan_argument, apply_to_nodes, converted_by_plan, read_option
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="FILE",
         help="inputs [N, *] as .npy (calibration and golden samples), or: digits (the embedded ones); with "
-        "--windows: [W, N, *]",
+        "--windows: [W, N, *], or: events (the embedded clips, W = 8)",
     )
     parser.add_argument("--out", required=True, metavar="FILE", help="exchange file to write, e.g. net.spk")
     parser.add_argument(
@@ -114,6 +114,13 @@ def load_data(path: str) -> Tensor:
     return tensor
 
 
+def _clips() -> Tensor:
+    """The embedded clips of events, windows first."""
+    from ..data import event_digits
+
+    return event_digits().test_inputs.transpose(0, 1)
+
+
 def _frames(data: Tensor, args: argparse.Namespace) -> Tensor:
     """All windows of all samples as ``[N, *]``, which is what calibration sees.
 
@@ -147,6 +154,11 @@ def _model(args: argparse.Namespace, plan: BudgetPlan | None) -> Any:
         plan.check_source(model, f"--plan {args.plan}")
         if plan.route == "spiking":
             apply_to_nodes(model, plan, args.plan)
+    if trained and model.windowed and args.windows == 1:
+        raise UnsupportedError(
+            f"{args.model}: its real time steps are windows of one sample, and --windows must say how many, "
+            "got none; add --windows W, with data [W, N, *]."
+        )
     return model.one_window() if trained else model
 
 
@@ -172,7 +184,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ..spec.atomic import check_writable
 
     check_writable(args.out)
-    data = load_data(args.data)
+    data = _clips() if args.data == "events" else load_data(args.data)
     frames = _frames(data, args)
     plan = read_option(args)
     model = _model(args, plan)

@@ -35,7 +35,7 @@ def leak_shift(name: str, parameters: NeuronParameters) -> int | None:
     nearest = min(powers, key=lambda shift: abs(powers[shift] - parameters.leak))
     if powers[nearest] != parameters.leak:
         raise UnsupportedError(
-            f"neuron {name!r}: leak must be 2^-k in the integer form, a shift, got {parameters.leak}; the "
-            f"nearest is {powers[nearest]:g} (k = {nearest})."
+            f"neuron {name!r}: leak must be 2^-k in the integer form, a shift, got {parameters.leak}; train "
+            f"with the nearest, {powers[nearest]:g} (k = {nearest})."
         )
     return nearest

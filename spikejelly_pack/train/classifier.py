@@ -90,20 +90,20 @@ class Classifier(nn.Module):
     def one_window(self) -> nn.Module:
         """The body for one window ``[N, *]`` in packed form: what integer conversion and export take.
 
-        It is this network's own body, in step mode ``"s"`` from here on; a copy keeps both usable.
+        Of windowed data, :func:`.export` takes the windows of a sample one after the other (``windows=W``,
+        examples ``[W, N, *]``), and nodes carry from one to the next where their leak is ``2^-k``. The class
+        is the largest of the outputs summed over the windows.
+
+        Returns:
+            This network's own body, in step mode ``"s"`` from here on; a copy keeps both usable.
 
         Raises:
-            UnsupportedError: Neurons have no codes, or inputs carry real time (a file holds one window).
+            UnsupportedError: Neurons have no codes.
         """
         if not self.is_spikepack:
             raise UnsupportedError(
                 f"export: the neurons must be SpikePack's, got {self.config['neuron']['class_path']}; train "
                 "the network with spikejelly_pack.neuron.SpikePackNode."
-            )
-        if self.windowed:
-            raise UnsupportedError(
-                f"export: inputs must be one window [N, *], got {self.config.get('network')!r}, whose "
-                "real time steps are windows that pass a membrane on; the exchange file has no such carry."
             )
         self.set_form("packed")
         functional.set_step_mode(self.body, "s")

@@ -30,6 +30,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 #: Names under which a class takes the number of time steps.
 _STEPS = ("time_steps", "T")
+#: What an encoder has no use for: memory, and the threshold of a membrane that sums windows.
+_BETWEEN_WINDOWS = ("leak", "carry", "v_threshold")
 
 
 class NeuronFactory:
@@ -110,6 +112,20 @@ class NeuronFactory:
             ) from error
         node.step_mode = "m"
         return node
+
+    def encoder(self) -> Any:
+        """One that codes every window of an input for itself: without leak, its threshold starts at 1.
+
+        Neurons without codes are made as always.
+        """
+        if not self.is_spikepack:
+            return self()
+        kept, defaults = (
+            {name: value for name, value in given.items() if name not in _BETWEEN_WINDOWS}
+            for given in (self.init_args, self.defaults)
+        )
+        by_class = {self.kind.__name__: defaults}
+        return NeuronFactory(self.class_path, kept, time_steps=self.time_steps, by_class=by_class)()
 
     def config(self) -> dict[str, Any]:
         """What makes the same factory again, as JSON values."""

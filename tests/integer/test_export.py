@@ -173,7 +173,7 @@ REFUSED = [
     ([node(), sj.AdaptiveAvgPool2d(4)], "layer '1': adaptive pooling must divide"),
     ([node(tau=1.5)], "neuron '0': the integer form needs tau = 2"),
     ([node(), nn.Conv2d(1, 1, 1), node(leak=0.3)],
-     r"neuron '2': leak must be 2\^-k .* got 0.3; the nearest is 0.25 \(k = 2\)"),
+     r"neuron '2': leak must be 2\^-k .* got 0.3; train with the nearest, 0.25 \(k = 2\)"),
     ([node(leak=0.5)], "neuron '0': the encoder of an input codes every window for itself, got leak = 0.5"),
     ([node(), nn.GELU()], "layer '1': GELU has no conversion rule"),
     ([node(), sj.GroupNorm(1, 1)], "layer '1': GroupNorm has no integer form"),

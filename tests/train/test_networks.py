@@ -142,8 +142,6 @@ def test_refusals() -> None:
     net, _ = _network("events_cnn", SPIKEPACK)
     with pytest.raises(ShapeError, match=r"must be \[N, W, \*\], got shape \(4,\)"):
         net(torch.rand(4))
-    with pytest.raises(UnsupportedError, match="real time steps are windows"):
-        net.one_window()
     other, _ = _network("digits_cnn", f"{HOME}.LIFNode")
     with pytest.raises(UnsupportedError, match="neurons must be SpikePack's"):
         other.one_window()

@@ -69,7 +69,7 @@ def digits_cnn(
 
 
 def events_cnn(
-    neuron: NeuronFactory, width: int = 24, num_classes: int = 20, in_channels: int = 2
+    neuron: NeuronFactory, width: int = 24, num_classes: int = 20, in_channels: int = 2, encode: bool = False
 ) -> nn.Module:
     """Three convolutions with pooling between, a linear head, for event frames ``[S, N, 2, 16, 16]``.
 
@@ -80,12 +80,19 @@ def events_cnn(
         width: Channels of the first layer; the others have twice as many.
         num_classes: Classes.
         in_channels: Channels of a frame.
+        encode: Frames, and what the pools average, pass neurons that code each window for itself, so that
+            every synapse reads spikes (what the exchange file needs). Otherwise convolutions read averages.
     """
+
+    def coded(*layers: nn.Module) -> list[nn.Module]:
+        return [*layers, *([neuron.encoder()] if encode else [])]
+
     return nn.Sequential(
+        *coded(),
         _Block(in_channels, width, neuron),
-        layer.AvgPool2d(2, step_mode="m"),
+        *coded(layer.AvgPool2d(2, step_mode="m")),
         _Block(width, 2 * width, neuron),
-        layer.AvgPool2d(2, step_mode="m"),
+        *coded(layer.AvgPool2d(2, step_mode="m")),
         _Block(2 * width, 2 * width, neuron),
         layer.Flatten(step_mode="m"),
         layer.Linear(32 * width, num_classes, step_mode="m"),
