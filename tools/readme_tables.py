@@ -100,6 +100,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "training": _benchmark("training"),
     "information": _benchmark("information"),
     "fpga": _benchmark("fpga"),
+    "fpga_conv": _benchmark("fpga_conv"),
     "fpga_digits": _benchmark("fpga_digits"),
     "fpga_estimate": _benchmark("fpga_estimate"),
     "simulate": _benchmark("simulate"),

@@ -80,7 +80,7 @@ def explore(
     if fit == "area":
         return replace(smallest, limit="the fewest LUTs")
     free = _free(network, base or Options())
-    return _grow(smallest, network, device, codes, free, progress)
+    return _trimmed(_grow(smallest, network, device, codes, free, progress), network, device, codes, free)
 
 
 def _chosen(network: Network, device: Device, codes: Mapping[str, Array], options: Options) -> Choice:
@@ -178,6 +178,18 @@ def _grow(
             why = f"the device is full: {name} cannot {part} faster" if full else f"{name} is fully parallel"
             return replace(choice, limit=why)
         choice = better
+
+
+def _trimmed(
+    choice: Choice, network: Network, device: Device, codes: Mapping[str, Array], free: Collection[str]
+) -> Choice:
+    """The other form of a convolution wherever that takes fewer LUTs and no more cycles."""
+    for name in free:
+        other = "event" if choice.design.populations[name].line else "line"
+        found = _chosen(network, device, codes, _with(choice.options, name, convolution=other))
+        if _size(found, device) < _size(choice, device) and found.cycles <= choice.cycles:
+            choice = replace(found, limit=choice.limit)
+    return choice
 
 
 def _wider(choice: Choice, name: str, part: str) -> list[Options]:

@@ -174,6 +174,9 @@ def _with_projections(
     names: _Names,
     stage: dict[str, int],
 ) -> Population:
+    # The first projection that has something adds. The branch that is furthest ahead comes first, so that its
+    # source goes on with the next window while this one is completed.
+    ahead = sorted(links.links, key=lambda link: stage[link.source])
     projections = tuple(
         project(
             link, streams[link.source], links.grid, population.lanes, population.chunks,
@@ -182,7 +185,7 @@ def _with_projections(
             csd=options.of(population.name, "digits") == "csd",
             buffer=_buffer(streams[link.source], stage[population.name] - 1 - stage[link.source], options),
         )
-        for link in links.links
+        for link in ahead
     )  # fmt: skip
     widest = max(p.weight_bits + p.parameters["T"] + int(p.csd) - 1 for p in projections)
     data_bits = min(population.acc_bits, widest)

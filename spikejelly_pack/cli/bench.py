@@ -25,6 +25,7 @@ BENCHMARKS = {
     "coverage": "every torchvision model through convert: coverage and output error",
     "cpu": "ResNet-18 on a CPU: the ANN, its int8 form, packed, integer form",
     "fpga": "a dense SpikePack layer on a device beside LIF and integer MAC layers",
+    "fpga_conv": "the digits network's convolutions, event by event and by line buffers",
     "fpga_digits": "the demo's network on a device, end to end, all test images",
     "fpga_estimate": "the resource estimate against synthesized designs",
     "information": "bits a neuron transmits, alone and in a trained network's layers",

@@ -61,3 +61,39 @@ def test_a_window_takes_what_its_busiest_population_takes(
     most = np.max([load.cycles for load in work.values()], axis=0).sum()
     depth = sum(int(load.cycles.max()) for load in work.values())  # filling the pipeline
     assert least <= run.total <= 1.1 * most + depth
+
+
+def test_a_skip_connection_does_not_hold_its_source_up(assert_exact: Any) -> None:
+    """The branch that waits adds first: else its full buffer stops the source, and so the layer beside it."""
+    rng = np.random.default_rng(4)
+
+    def neuron(name: str, source: str) -> g.Neuron:
+        zero, theta = np.zeros(4, np.int32), np.full(4, 500, np.int32)
+        return g.Neuron(name=name, inputs=(source,), threshold=theta, bias=zero)
+
+    def conv(name: str, source: str, *shape: int) -> g.Conv2d:
+        weight = rng.integers(-127, 128, size=shape).astype(np.int32)
+        pad = shape[2] // 2
+        return g.Conv2d(name=name, inputs=(source,), weight_bits=8, weight=weight, padding=(pad, pad))
+
+    one = np.ones(1, np.float32)
+    ops = [
+        g.Input(name="x", inputs=(), threshold=one, shape=(4, 4, 4), time_steps=4),
+        conv("c0", "x", 4, 4, 1, 1),
+        neuron("n0", "c0"),
+        conv("c1", "n0", 4, 4, 3, 3),
+        neuron("n1", "c1"),
+        conv("c2", "n1", 4, 4, 3, 3),
+        g.Scale(name="skip", inputs=("n0",), weight_bits=8, multiplier=np.full(4, 50, np.int32)),
+        g.Add(name="sum", inputs=("c2", "skip")),
+        g.Readout(name="y", inputs=("sum",), scale=np.ones(4), bias=np.zeros(4, np.int32)),
+    ]
+    network = g.Network(ops, 4)
+    design = plan(network, Options(fire=1))
+    codes = {"x": rng.integers(0, 16, size=(16, 4, 4, 4))}
+    with simulator(design) as bench:
+        run = bench.run(codes)
+    assert_exact(run, network, codes)
+    work = np.array([load.cycles for load in loads(design, codes).values()])
+    taken = run.cycles["y"][-1, -1] - run.cycles["y"][3, -1]
+    assert taken <= 1.1 * work[:, 4:].max(0).sum()

@@ -206,6 +206,8 @@ def test_auto_takes_the_form_that_is_faster_and_fits() -> None:
     assert forms["event"].design.populations["n"].line is None
     assert forms["line"].design.populations["n"].line is not None
     assert forms["auto"].cycles <= min(forms["event"].cycles, forms["line"].cycles)
+    same = [one for form, one in forms.items() if form != "auto" and one.cycles <= forms["auto"].cycles]
+    assert all(forms["auto"].used["lut"] <= one.used["lut"] for one in same)
     smallest = explore(network, target, codes, "area", Options(convolution="auto"))
     for form in ("event", "line"):
         other = explore(network, target, codes, "area", Options(convolution=form))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,10 @@ from hypothesis import strategies as st
 from lava_bridge.fpga import Options, PopulationOptions, plan, simulator, tools
 from lava_bridge.fpga.cycles import loads
 from lava_bridge.fpga.design import Line
+from lava_bridge.fpga.devices import device
+from lava_bridge.fpga.generate import write
 from lava_bridge.fpga.simulators import SIMULATORS
+from lava_bridge.fpga.synth import synthesize
 from spikejelly_pack.spec import graph as g
 from spikejelly_pack.spec.errors import ParameterError, UnsupportedError
 
@@ -283,3 +287,16 @@ def test_no_table_is_left_to_writable_memory() -> None:
         text = top_text(plan(residual(), Options(weight_memory="distributed", convolution=form)))
         assert '.STYLE("logic")' in text
         assert '.STYLE("distributed")' not in text
+
+
+@pytest.mark.fpga
+@pytest.mark.parametrize("form", ["event", "line"])
+def test_weights_in_luts_synthesize_without_dsp_or_block_memories(form: str, tmp_path: Path) -> None:
+    ops = layer("t", (2, 4, 4), 3, (3, 3), padding=(1, 1))
+    options = Options(weight_memory="distributed", membrane_memory="distributed", convolution=form)
+    design = plan(g.Network(ops, 4), options)
+    write(design, tmp_path)
+    sources = [path.name for path in sorted(tmp_path.glob("*.sv"))]
+    used = synthesize(sources, design.top, device("ecp5-25f"), tmp_path).used
+    assert (used["dsp"], used["bram"]) == (0, 0)
+    assert used["lut"] > 0
