@@ -13,8 +13,8 @@ __all__ = ["faults_of_nir", "nir_package"]
 
 # What nir and h5py raise on input they cannot read: asserts and look-ups without a check are among it.
 _FAULTS = (
-    AssertionError, AttributeError, IndexError, KeyError, OSError, OverflowError, RuntimeError, TypeError,
-    ValueError,
+    AssertionError, AttributeError, IndexError, KeyError, MemoryError, OSError, OverflowError, RuntimeError,
+    TypeError, ValueError,
 )  # fmt: skip
 
 

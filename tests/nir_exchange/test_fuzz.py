@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,15 @@ def example() -> nir.NIRGraph:
     affine = nir.Affine(rng.normal(size=(3, 8)), np.zeros(3))
     chain = [nir.Input({"input": np.array([1, 4, 4])}), conv, fires, pool, flatten, affine]
     return nir.NIRGraph.from_list(*chain, nir.Threshold(np.ones(3)), nir.Output({"output": np.array([3])}))
+
+
+@pytest.fixture(autouse=True)
+def bounded() -> Iterator[None]:
+    """A damaged file may claim arrays of any size; the machine's memory is not for them."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (16 << 30, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 @pytest.fixture
