@@ -44,6 +44,20 @@ def test_every_operation_folded(
     assert_exact(bench.run(codes, gaps=0.4, stalls=0.4), residual_net, codes)
 
 
+@pytest.mark.parametrize("memory", ["block", "distributed"])
+@pytest.mark.parametrize(("lanes", "words"), [(7, 2), (5, 3), (4, 4)])
+def test_sums_on_their_way_are_forwarded(
+    compiled: Callable[..., Any], dense_net: Any, corner_codes: Any, assert_exact: Any,
+    memory: str, lanes: int, words: int,
+) -> None:  # fmt: skip
+    """Every event adds to the same words in turn, so a word is needed two, three or four cycles later."""
+    engine = "icarus" if all(map(tools.available, SIMULATORS["icarus"].needs)) else "auto"
+    bench = compiled(dense_net, Options(lanes=lanes, fire=1, membrane_memory=memory), engine)
+    assert bench.bench.design.populations["n1"].depth == words
+    codes = corner_codes(dense_net, 12)
+    assert_exact(bench.run(codes), dense_net, codes)
+
+
 def test_pools_and_two_inputs(
     compiled: Callable[..., Any], pool_net: Any, corner_codes: Any, assert_exact: Any
 ) -> None:
