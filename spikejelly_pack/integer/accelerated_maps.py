@@ -47,7 +47,7 @@ class MaxPoolStep(Step):
     """Largest code of each window, along the rows and then along the columns.
 
     Maxima of shifted maps are byte operations; PyTorch's own pool takes bytes on few devices, and converting
-    them to floats and back costs ten times as much.
+    them to floats and back costs several times as much.
     """
 
     def __init__(self, op: Any, edges: list[Edge]) -> None:
