@@ -221,10 +221,8 @@ def table(result: dict[str, Any]) -> str:
     for index, row in enumerate(networks[0]["budgets"]):
         rows = [n["budgets"][index] for n in networks]
         shapes = {_shape(r["uniform"]) for r in rows}
-        cells = [
-            ", ".join("" if not r.get(side) or r[side][key] is None else f"{r[side][key]:.1f}" for r in rows)
-            for key, side in _COLUMNS
-        ]
+        found = [[r[side][key] if r.get(side) else None for r in rows] for key, side in _COLUMNS]
+        cells = [", ".join(f"{value:.1f}" for value in values if value is not None) for values in found]
         lines.append(f"| {row['budget']:g} | {', '.join(sorted(shapes))} | {' | '.join(cells)} |")
     goals = result["goals"]
     for name, gains in goals["points_gained"].items():

@@ -105,6 +105,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "fpga_estimate": _benchmark("fpga_estimate"),
     "simulate": _benchmark("simulate"),
     "budget": lambda results: _benchmark("budget")(results).split("\n\n")[0],  # without the direction
+    "plan": lambda results: _benchmark("plan")(results).split("\n\n")[0],  # without the goals
     "accelerate": lambda results: _benchmark("integer")(results).split("\n\n")[0],  # without the routes
 }
 
