@@ -9,7 +9,9 @@ from typing import Any
 
 from ..spec.errors import EnvironmentMissingError, ExchangeFileError, SpikePackError
 
-__all__ = ["faults_of_nir", "nir_package"]
+__all__ = ["check_arrays", "faults_of_nir", "nir_package"]
+
+_MOST_BYTES = 1 << 31  # of all arrays of a file together
 
 # What nir and h5py raise on input they cannot read: asserts and look-ups without a check are among it.
 _FAULTS = (
@@ -30,6 +32,20 @@ def nir_package() -> Any:
         raise EnvironmentMissingError(
             f"NIR: the package nir must be importable, got {error}; pip install 'spikejelly-pack[nir]'."
         ) from None
+
+
+def check_arrays(path: Any) -> None:
+    """Refuse a file whose arrays would not fit: a damaged or crafted header may claim any size.
+
+    Raises:
+        ValueError: They take more than 2 GiB together.
+    """
+    h5py = importlib.import_module("h5py")  # what nir reads its files with
+    sizes: list[int] = []
+    with h5py.File(path) as file:
+        file.visititems(lambda _, item: sizes.append(item.nbytes) if isinstance(item, h5py.Dataset) else None)
+    if sum(sizes) > _MOST_BYTES:
+        raise ValueError(f"arrays of {sum(sizes)} bytes where {_MOST_BYTES} may be read")
 
 
 @contextmanager

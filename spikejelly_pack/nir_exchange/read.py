@@ -8,6 +8,7 @@ import operator
 import os
 import re
 from dataclasses import dataclass
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -20,7 +21,7 @@ from ..recipes.graph import fresh_name
 from ..spec.errors import DtypeError, ExchangeFileError, ParameterError, ShapeError, UnsupportedError
 from ..spec.graph.base import Shape, check_size
 from ..spec.parameters import check_choice
-from .library import faults_of_nir, nir_package
+from .library import check_arrays, faults_of_nir, nir_package
 from .readers import RULES, Reading
 
 __all__ = ["read_nir"]
@@ -104,6 +105,7 @@ def _loaded(source: Any) -> Any:
             f"NIR: source must be a path or a nir.NIRGraph, got {type(source).__name__}; pass one of these."
         )
     with faults_of_nir(f"{os.fspath(source)}", "must be a NIR file", "write it again with nir.write"):
+        check_arrays(source)
         # Shapes are checked by running the network: NIR's own check knows square kernels only.
         graph = nir.read(source, type_check=False)
     if not isinstance(graph, nir.NIRGraph):
@@ -220,16 +222,21 @@ class _Builder:
         return _Place(node, self._shape(name, module, place.shape))
 
     def _shape(self, name: str, module: nn.Module, shape: Shape) -> Shape:
-        """Shape behind ``module``, by running it on zeros."""
+        """Shape behind ``module``, by running it on zeros; first without values, as a file may pad at will."""
+        owner = f"NIR: node {name!r}"
+        zeros = partial(torch.zeros, 1, *check_size(owner, shape), dtype=self.reading.dtype)
         try:
             with torch.no_grad():
-                result = module(
-                    torch.zeros(1, *check_size(f"NIR: node {name!r}", shape), dtype=self.reading.dtype)
-                )
+                if not isinstance(module, SpikePackNode):  # whose output is as large as its input
+                    constants = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+                    bare = {name: value.to("meta") for name, value in constants.items()}
+                    result = torch.func.functional_call(module, bare, (zeros(device="meta"),))
+                    check_size(owner, tuple(result.shape[1:]))
+                result = module(zeros())
         except (RuntimeError, ValueError, IndexError, TypeError, OverflowError) as error:
             raise ShapeError(
-                f"NIR: node {name!r}: samples must fit the operation, got shape {shape}: "
+                f"{owner}: samples must fit the operation, got shape {shape}: "
                 f"{str(error).splitlines()[0]}; mend the graph."
             ) from None
         functional.reset_net(module)
-        return check_size(f"NIR: node {name!r}", tuple(result.shape[1:]))
+        return check_size(owner, tuple(result.shape[1:]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 from torch import fx
 
 from spikejelly_pack import read_nir
-from spikejelly_pack.spec.errors import SpikePackError
+from spikejelly_pack.spec.errors import ExchangeFileError, ShapeError, SpikePackError
 
 EXAMPLES = pytest.mark.parametrize("examples", [100, pytest.param(100_000, marks=pytest.mark.fuzz)])
 VALUES = st.one_of(
@@ -40,15 +39,6 @@ def example() -> nir.NIRGraph:
     affine = nir.Affine(rng.normal(size=(3, 8)), np.zeros(3))
     chain = [nir.Input({"input": np.array([1, 4, 4])}), conv, fires, pool, flatten, affine]
     return nir.NIRGraph.from_list(*chain, nir.Threshold(np.ones(3)), nir.Output({"output": np.array([3])}))
-
-
-@pytest.fixture(autouse=True)
-def bounded() -> Iterator[None]:
-    """A damaged file may claim arrays of any size; the machine's memory is not for them."""
-    limits = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (16 << 30, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, limits)
 
 
 @pytest.fixture
@@ -130,3 +120,21 @@ def test_altered_bytes(stored: Path, tmp_path: Path, fuzzing: Any, examples: int
         reads_or_refuses(path, fuzzing)
 
     fuzzing.run(fuzzing.altered_bytes(stored.read_bytes()), check, examples)
+
+
+def test_arrays_that_no_memory_holds(stored: Path) -> None:
+    """The header claims terabytes, of which the file holds nothing."""
+    with h5py.File(stored, "r+") as file:
+        (name,) = [entry for entry in entries(file) if entry.endswith("affine/weight")]
+        del file[name]
+        file.create_dataset(name, (1 << 20, 1 << 20), "f8", chunks=(1, 1 << 10))
+    with pytest.raises(ExchangeFileError, match="must be a NIR file, got ValueError: arrays of 8796"):
+        read_nir(stored)
+
+
+def test_padding_that_no_memory_holds() -> None:
+    conv = nir.Conv2d((4, 4), np.ones((2, 1, 3, 3)), 1, 1 << 16, 1, 1, np.zeros(2))
+    ends = nir.Input({"input": np.array([1, 4, 4])}), nir.Output({"output": np.array([2, 4, 4])})
+    graph = nir.NIRGraph.from_list(ends[0], conv, ends[1], type_check=False)
+    with pytest.raises(ShapeError, match=r"NIR: node 'conv2d.*one sample may hold at most"):
+        read_nir(graph)
