@@ -222,7 +222,7 @@ class _Builder:
         return _Place(node, self._shape(name, module, place.shape))
 
     def _shape(self, name: str, module: nn.Module, shape: Shape) -> Shape:
-        """Shape behind ``module``, by running it on zeros; first without values, as a file may pad at will."""
+        """Shape behind ``module``, by running it on zeros; first without values: a file may pad at will."""
         owner = f"NIR: node {name!r}"
         zeros = partial(torch.zeros, 1, *check_size(owner, shape), dtype=self.reading.dtype)
         try:
