@@ -42,8 +42,13 @@ def check_arrays(path: Any) -> None:
     """
     h5py = importlib.import_module("h5py")  # what nir reads its files with
     sizes: list[int] = []
+
+    def measure(_name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            sizes.append(item.nbytes)
+
     with h5py.File(path) as file:
-        file.visititems(lambda _, item: sizes.append(item.nbytes) if isinstance(item, h5py.Dataset) else None)
+        file.visititems(measure)
     if sum(sizes) > _MOST_BYTES:
         raise ValueError(f"arrays of {sum(sizes)} bytes where {_MOST_BYTES} may be read")
 
