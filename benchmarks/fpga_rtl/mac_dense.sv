@@ -63,24 +63,26 @@ module mac_dense #(
 
   reg [N_OUT*W_W-1:0] rom [0:N_IN-1];
   initial $readmemh(WEIGHTS, rom);
-  reg [N_OUT*W_W-1:0] row, row2;
+  reg [N_OUT*W_W-1:0] row, row2, row3;  // the first two may become the block memory's
   always @(posedge clk) begin
     row  <= rom[index];
     row2 <= row;
+    row3 <= row2;
   end
 
-  reg first0, add1, first1, last1, add2, first2, last2, last3, last4, capture;
-  reg [X_W-1:0] x1;
+  reg first0, add0, opens0, last0, add1, first1, last1, add2, first2, last2, last3, last4, capture;
+  reg [X_W-1:0] x0, x1;
   always @(posedge clk) begin
     if (take) first0 <= e_last;
-    x1 <= e_data[X_W-1:0];
-    add1 <= take; first1 <= first0; last1 <= take && e_last;
+    x0 <= e_data[X_W-1:0]; x1 <= x0;
+    add0 <= take; opens0 <= first0; last0 <= take && e_last;
+    add1 <= add0; first1 <= opens0; last1 <= last0;
     add2 <= add1; first2 <= first1; last2 <= last1;
     last3 <= last2;
     last4 <= last3;
     capture <= (SPLIT != 0) ? last4 : last3;
     if (rst) begin
-      first0 <= 1'b1; add1 <= 1'b0; add2 <= 1'b0;
+      first0 <= 1'b1; add0 <= 1'b0; last0 <= 1'b0; add1 <= 1'b0; add2 <= 1'b0;
       last1 <= 1'b0; last2 <= 1'b0; last3 <= 1'b0; last4 <= 1'b0; capture <= 1'b0;
     end
   end
@@ -109,7 +111,7 @@ module mac_dense #(
         assign first = first3;
       end
       for (j = g * GROUP; j < N_OUT && j < (g + 1) * GROUP; j = j + 1) begin : g_lane
-        wire signed [W_W-1:0] w = row2[j*W_W +: W_W];
+        wire signed [W_W-1:0] w = row3[j*W_W +: W_W];
         reg  signed [ACC_W-1:0] v;
         assign sums[j*ACC_W +: ACC_W] = v;
         if (SPLIT != 0) begin : g_split
