@@ -50,6 +50,10 @@ __all__ = sorted(EXPORTS)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # late: it costs more than all the rest of this import
+
+        return version("spikejelly-pack")
     module = EXPORTS.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

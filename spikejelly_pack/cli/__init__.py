@@ -79,6 +79,7 @@ def _joined(arguments: list[str]) -> list[str]:
 
 def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="spikepack", description="SpikePack for SpikingJelly.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     chosen = next((word for word in arguments if not word.startswith("-")), None)
     for name, path in COMMANDS.items():
@@ -89,6 +90,16 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
             child.add_argument("--json", metavar="FILE", help="write the results as JSON")
             child.set_defaults(run=module.run, passes_on=getattr(module, "PASSES_ON", False))
     return parser
+
+
+class _Version(argparse.Action):
+    """``--version``; the package's metadata are read when asked for, not at every start."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"spikepack {version('spikejelly-pack')}")
+        parser.exit()
 
 
 def _complain(sentence: str, code: int) -> int:

@@ -38,7 +38,8 @@ def decode_output(sequence: torch.Tensor, time_steps: int, tau: float = 2.0) -> 
         tau: Base of the digits, dimensionless, 1 < tau <= 2.
 
     Returns:
-        Decoded values ``[W, *]``, in the type of ``sequence`` if that is floating.
+        Decoded values ``[W, *]`` (one window: take ``[0]``), in the type of ``sequence`` if that
+            is floating.
 
     Raises:
         ShapeError: The first axis is no multiple of T.

@@ -75,6 +75,32 @@ class AdaptReport:
         entries = (*self.replaced, *self.named, *self.training)
         return {entry.name: entry.reason for entry in entries}
 
+    def __str__(self) -> str:
+        """One line per kind of replacement and finding, for people."""
+        unseen = ", as far as modules tell (the forward could not be traced)" if self.trace_error else ""
+        verdict = "differ in eval mode" if self.named else f"agree in eval mode{unseen}"
+        lines = [f"packed and serial multi-step form {verdict}"]
+        lines += _grouped("replaced", [(f"{e.before} -> {e.after}", e.reason, e.name) for e in self.replaced])
+        lines += _grouped("left", [(e.operation, f"{e.reason}; {e.remedy}", e.name) for e in self.named])
+        training = [(e.operation, f"{e.reason}; {e.remedy}", e.name) for e in self.training]
+        lines += _grouped("in training only", training)
+        known = f"{self.latency} time steps, {len(self.delays)} skip branches delayed"
+        lines.append(f"single-step latency: {self.single_step if self.latency is None else known}")
+        if self.trace_error:
+            lines.append(f"not traced: {self.trace_error} (pass adapt an example_input)")
+        return "\n".join(lines)
+
+
+def _grouped(title: str, entries: list[tuple[str, str, str]]) -> list[str]:
+    """A line per operation and reason, with how often and the first place."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for operation, reason, name in entries:
+        places.setdefault((operation, reason), []).append(name or "net")
+    return [
+        f"{title}: {operation} at {names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}: {reason}"
+        for (operation, reason), names in places.items()
+    ]
+
 
 def adapt(net: nn.Module, example_input: Tensor | tuple[Tensor, ...] | None = None) -> AdaptReport:
     """Replace what does not commute with the charge by its exact form, in place, or name it.

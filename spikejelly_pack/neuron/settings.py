@@ -32,6 +32,12 @@ class SettingsMixin(base.MemoryModule):
         """T, digits of one code."""
         return self.params.time_steps
 
+    @time_steps.setter
+    def time_steps(self, value: int) -> None:
+        self.check_window_boundary("time_steps")
+        self.params = dataclasses.replace(self.params, time_steps=value)
+        self._clear_pipeline()
+
     @property
     def window(self) -> int:
         """L, time steps of one window; longer than T where the code is right-aligned."""

@@ -50,7 +50,7 @@ class SpikePackNode(ThresholdMixin, SettingsMixin, BaseNode):
             parameter is ``theta`` with threshold ``max(|theta|, 2^-20)`` and LSQ gradient scale
             ``1 / sqrt(n * (2^T - 1))``, n the elements of one sample that share a threshold.
         channels: Number of channels for one threshold each; None with ``"channel"`` reads it off the
-            first input (the parameter object stays the same; run one forward before DDP or compile).
+            first input (the parameter object stays the same; run one forward before DDP and copies).
         scale_output: Packed output ``theta * d(s)``. Serial spikes stay {0, 1}: fold theta into the
             consumers' weights.
         form: ``"packed"`` or ``"serial"``; see :func:`set_form`.
@@ -113,6 +113,10 @@ class SpikePackNode(ThresholdMixin, SettingsMixin, BaseNode):
             detach_reset=bool(detach_reset),
             step_mode=step_mode,
             store_v_seq=bool(store_v_seq),
+        )
+        # Kept for those who look, but no child: print(net) must not show a surrogate that is never used.
+        self.__dict__["surrogate_function"] = vars(self)["_modules"].pop(
+            "surrogate_function", surrogate_function
         )
         for name, start in SpikePackState()._asdict().items():
             if name != "v":

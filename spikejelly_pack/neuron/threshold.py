@@ -100,6 +100,16 @@ def make_store(
     return nn.Parameter(tensor) if learnable else tensor
 
 
+def _check_outside_ddp() -> None:
+    """DistributedDataParallel takes the shapes of all parameters when it wraps a network."""
+    if getattr(nn.parallel.DistributedDataParallel, "_active_ddp_module", None) is not None:
+        raise ShapeError(
+            "SpikePackNode: a threshold per channel must know its channels before DistributedDataParallel "
+            "wraps the network, got channels=None and the first input inside it; run one forward before "
+            "wrapping, or build the node with channels."
+        )
+
+
 class ThresholdMixin(nn.Module):
     """Holds ``theta`` (None, buffer or parameter) and shapes it for an input; no equations."""
 
@@ -193,6 +203,7 @@ class ThresholdMixin(nn.Module):
                 f"SpikePackNode: the first input must have channels at dimension {self.channel_dim} of "
                 f"[N, *], got shape {tuple(shape)}; set channel_dim."
             )
+        _check_outside_ddp()
         self._set_channels(int(shape[self.channel_dim]))
 
     def _set_channels(self, channels: int) -> None:

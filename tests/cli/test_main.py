@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import spikejelly_pack
 from spikejelly_pack import cli
 from spikejelly_pack.spec import exchange
 from spikejelly_pack.spec.errors import ParameterError, RunError
@@ -142,3 +144,9 @@ def test_info_without_lava_says_how_to_get_it(spikepack: Run) -> None:
     done = spikepack("info", SPIKEPACK_LAVA_PYTHON="/nonexistent/python")
     assert done.returncode == 0
     assert "tox run -e lava --notest" in done.stdout
+
+
+def test_version(spikepack: Run) -> None:
+    done = spikepack("--version")
+    assert (done.returncode, done.stdout) == (0, f"spikepack {version('spikejelly-pack')}\n")
+    assert spikejelly_pack.__version__ == version("spikejelly-pack")

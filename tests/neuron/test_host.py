@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from spikingjelly.activation_based import base, layer, memopt, monitor
+import torch.distributed as dist
+from spikingjelly.activation_based import base, layer, memopt, monitor, surrogate
 from spikingjelly.activation_based import functional as sj
 from spikingjelly.activation_based.distributed import vision
 from spikingjelly.activation_based.model import spiking_resnet
@@ -15,7 +19,7 @@ from spikingjelly.activation_based.neuron import BaseNode
 from torch import nn
 
 from spikejelly_pack import SpikePackNode, set_form
-from spikejelly_pack.spec.errors import UnsupportedError
+from spikejelly_pack.spec.errors import ParameterError, ShapeError, UnsupportedError
 
 FORMS = [("packed", "s"), ("packed", "m"), ("serial", "s"), ("serial", "m")]
 
@@ -27,6 +31,50 @@ def test_contract() -> None:
     assert next(iter(dict(node.named_memories()))) == "v"
     assert node.v_reset is None
     assert "time_steps=4" in repr(node)
+
+
+def test_repr_shows_no_surrogate_that_is_never_used() -> None:
+    node = SpikePackNode(surrogate_function=surrogate.ATan())
+    assert "ATan" not in repr(node)
+    assert "\n" not in repr(node)
+    for kept in (node, copy.deepcopy(node), pickle.loads(pickle.dumps(node))):
+        assert isinstance(kept.surrogate_function, surrogate.ATan)
+
+
+@pytest.mark.parametrize(("form", "step_mode"), FORMS)
+def test_time_steps_change_after_construction(form: str, step_mode: str) -> None:
+    node, wanted = (SpikePackNode(t, form=form, step_mode=step_mode, leak=0.5) for t in (4, 6))
+    x = torch.randn(12 if step_mode == "m" else 2, 5)
+    for _ in range(4):
+        node(x)  # a whole window in single-step form
+    sj.reset_net(node)
+    node.time_steps = 6
+    for _ in range(12):
+        assert torch.equal(node(x), wanted(x))
+
+
+def test_time_steps_change_refused() -> None:
+    node = SpikePackNode(4)
+    node(torch.rand(2, 3))
+    with pytest.raises(UnsupportedError, match="time_steps must not change inside a window"):
+        node.time_steps = 6
+    with pytest.raises(ParameterError, match=r"time_steps must be an integer in 1\.\.16, got 17"):
+        SpikePackNode(4).time_steps = 17
+    with pytest.raises(ParameterError, match="window must be an integer in 7"):
+        SpikePackNode(4, window=6).time_steps = 7
+
+
+def test_ddp_around_unknown_channels_is_refused(tmp_path: Path) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        net = nn.Sequential(nn.Linear(3, 5), SpikePackNode(4, learnable_threshold="channel", form="packed"))
+        with pytest.raises(ShapeError, match="before DistributedDataParallel wraps"):
+            nn.parallel.DistributedDataParallel(net)(torch.rand(2, 3))
+        net(torch.rand(2, 3))
+        nn.parallel.DistributedDataParallel(net)(torch.rand(2, 3)).sum().backward()
+        assert net[1].theta.grad.shape == (5,)
+    finally:
+        dist.destroy_process_group()
 
 
 @pytest.mark.parametrize(("form", "step_mode"), FORMS)
