@@ -15,15 +15,16 @@ from functools import partial
 from typing import Any
 
 import torch
-from spikingjelly.activation_based import functional, layer, neuron
+from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
 from benchmarks.measure import machine, ratio, spread
 from benchmarks.measure import seconds as seconds_of
 from benchmarks.scaling_estimate import estimates
 from benchmarks.scaling_figure import figure
+from benchmarks.scaling_network import network
 from benchmarks.scaling_workers import workers
-from spikejelly_pack import SpikePackNode, decode_output, set_form
+from spikejelly_pack import decode_output
 from spikejelly_pack.spec.errors import ParameterError, RunError
 
 __all__ = ["FAST", "figure", "run", "table"]
@@ -40,34 +41,6 @@ FAST: dict[str, Any] = {
 }
 BASE = {"batch": 8, "width": 16, "depth": 4}
 TITLES = {"packed": "SpikePack packed", "serial": "SpikePack serial", "lif": "LIF", "ann": "ANN"}
-
-
-class Block(nn.Module):
-    """Two convolutions and a skip connection."""
-
-    def __init__(self, width: int, node: Callable[[], nn.Module]) -> None:
-        super().__init__()
-        self.conv1, self.conv2 = (layer.Conv2d(width, width, 3, padding=1) for _ in range(2))
-        self.node1, self.node2 = node(), node()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.node2(self.conv2(self.node1(self.conv1(x))) + x)
-
-
-def network(kind: str, steps: int, width: int, depth: int, seed: int = 0) -> nn.Module:
-    """The network with one of :data:`TITLES` for neurons, in multi-step mode."""
-    torch.manual_seed(seed)
-
-    def node() -> nn.Module:
-        if kind in ("packed", "serial"):
-            return SpikePackNode(steps)
-        return neuron.LIFNode(detach_reset=True) if kind == "lif" else nn.ReLU()
-
-    stem = [layer.Conv2d(3, width, 3, padding=1), node()]
-    head = [layer.AdaptiveAvgPool2d(1), layer.Flatten(), layer.Linear(width, 10)]
-    net = nn.Sequential(*stem, *(Block(width, node) for _ in range(depth)), *head)
-    functional.set_step_mode(net, "m")
-    return set_form(net, kind) if kind in ("packed", "serial") else net
 
 
 class Contender:

@@ -15,6 +15,7 @@ from torch import Tensor, distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.measure import ratio, seconds, spread
+from benchmarks.scaling_network import network
 from spikejelly_pack.spec.errors import RunError
 
 __all__ = ["workers"]
@@ -58,8 +59,6 @@ def _launch(count: int, rounds: int, size: int) -> dict[str, Any]:
 
 
 def _process(rank: int, count: int, rounds: int, size: int, folder: str) -> None:
-    from benchmarks.scaling import network
-
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=count)
     image = torch.rand(1, BATCH, 3, size, size, generator=torch.Generator().manual_seed(0))

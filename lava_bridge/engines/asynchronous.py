@@ -14,7 +14,7 @@ from typing import Any
 from lava.magma.core.model.py.model import PyLoihiModelToPyAsyncModel
 from lava.magma.core.run_configs import Loihi2SimCfg
 
-from ..build import Assembly
+from ..assembly import Assembly
 from .configuration import compile_assembly
 from .watched import run_watched
 

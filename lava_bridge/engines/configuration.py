@@ -14,7 +14,7 @@ from lava.proc.conv.process import Conv
 from lava.proc.dense.models import PyDenseModelBitAcc
 from lava.proc.dense.process import Dense
 
-from ..build import Assembly
+from ..assembly import Assembly
 from ..processes.batched import BatchedConv
 from ..processes.conv_models import PyBatchedConv, PyBatchedConvFloat, PyConvIm2col, PyConvIm2colFloat
 

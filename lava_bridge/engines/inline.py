@@ -19,7 +19,7 @@ from lava.magma.core.process.ports.ports import create_port_id
 from spikejelly_pack.spec.errors import RunError, SpikePackError
 
 from ..alarm import alarm
-from ..build import Assembly
+from ..assembly import Assembly
 from .configuration import compile_assembly
 
 __all__ = ["run"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from ..build import Assembly
+from ..assembly import Assembly
 from .configuration import compile_assembly
 from .watched import run_watched
 

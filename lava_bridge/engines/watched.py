@@ -24,7 +24,7 @@ from lava.magma.runtime.runtime import Runtime
 
 from spikejelly_pack.spec.errors import RunError, SpikePackError
 
-from ..build import Assembly
+from ..assembly import Assembly
 from ..guard import guarded_children
 from .configuration import CHANNEL_SIZE
 

@@ -165,4 +165,4 @@ class BudgetReport:
         return out.getvalue()
 
     def __str__(self) -> str:
-        return as_text(self)
+        return as_text(self.to_dict())

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .report import BudgetReport
+from collections.abc import Mapping
+from typing import Any
 
 __all__ = ["as_text"]
 
 _RATES = ("digit_rate", "word_rate")
+Report = Mapping[str, Any]
 
 
-def as_text(report: BudgetReport) -> str:
-    """A table of the layers, the totals, and all that is not in them."""
+def as_text(report: Report) -> str:
+    """A table of the layers, the totals, and all that is not in them, of :meth:`.BudgetReport.to_dict`."""
     head = (
         f"{'layer':28} {'reads':7} {'MACs':>13} {'W':>3} {'b':>3} {'b_w':>3} {'BB':>5} {'S-ACE':>16} "
         f"{'NS-ACE':>16} {'digits':>7} {'words':>7}"
     )
-    return "\n".join([head, *map(_line, report.rows()), *_totals(report), *_outside(report)])
+    return "\n".join([head, *map(_line, report["layers"]), *_totals(report), *_outside(report)])
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -29,28 +28,29 @@ def _line(row: dict[str, Any]) -> str:
     )
 
 
-def _totals(report: BudgetReport) -> list[str]:
-    totals, table = report.totals(), report.table
+def _totals(report: Report) -> list[str]:
+    totals, table = report["totals"], report["energy_table"]
     widths = [name for name in totals if name.startswith("ace_")]
     aces = ", ".join(f"{totals[name]:,} at {name.removeprefix('ace_')} bits" for name in widths)
     counts = f"MACs {totals['macs']:,}, SynOps {totals['synops']:,.0f}, spikes {totals['spikes']:,.0f}"
     weights = f"parameters {totals['parameter_memory']:,} (weights {totals['weight_memory']:,})"
-    source = f"{table.name}, {table.technology_nm:g} nm, {table.scope}"
+    source = f"{table['name']}, {table['technology_nm']:g} nm, {table['scope']}"
     return [
-        f"S-ACE {totals['s_ace']:,}, NS-ACE {totals['ns_ace']:,.0f} (by the {report.rate} rate), {counts}",
+        f"S-ACE {totals['s_ace']:,}, NS-ACE {totals['ns_ace']:,.0f} (by the {report['rate']} rate), {counts}",
         f"ACE of the source network: {aces}",
         f"memory in bits: {weights}, state {totals['state_memory']:,}",
-        f"energy {totals['energy']:,.0f} {table.unit} ({source})",
+        f"energy {totals['energy']:,.0f} {table['unit']} ({source})",
     ]
 
 
-def _outside(report: BudgetReport) -> list[str]:
+def _outside(report: Report) -> list[str]:
     """What the totals leave out or had to assume."""
-    found = [f"plumbing, outside S-ACE: {report.plumbing:,}"] if report.plumbing else []
-    for path, origin in report.analog.items():
+    plumbing = report["totals"]["plumbing"]
+    found = [f"plumbing, outside S-ACE: {plumbing:,}"] if plumbing else []
+    for path, origin in report["analog"].items():
         found.append(f"analog operand: {path or 'the network'} reads {', '.join(origin)}")
-    for path, macs in report.inside.items():
+    for path, macs in report["inside_neurons"].items():
         found.append(f"inside neurons, outside S-ACE: {path}, {macs:,} multiply-accumulates of the batch")
-    for name, calls in report.unsupported.items():
+    for name, calls in report["unsupported"].items():
         found.append(f"NOT COUNTED, no rule: {name}, {calls} calls")
     return found

@@ -150,7 +150,8 @@ def _network(args: argparse.Namespace, suffix: str) -> tuple[nn.Module, Tensor]:
             )
         net: nn.Module = load_conversion(args.model, args.source)[0]
         return net, _input(args, None)
-    from ..tasks.models import build_model, load_weights, read_weights
+    from ..tasks.models import build_model
+    from ..tasks.weights import load_weights, read_weights
 
     net = build_model(args.model)
     if args.weights:
@@ -161,7 +162,7 @@ def _network(args: argparse.Namespace, suffix: str) -> tuple[nn.Module, Tensor]:
 def _digits(args: argparse.Namespace) -> tuple[nn.Module, Tensor]:
     import torch
 
-    from ..tasks.models import load_weights, read_weights
+    from ..tasks.weights import load_weights, read_weights
     from .demo import digits
 
     torch.manual_seed(0)

@@ -129,7 +129,8 @@ def _planned(planner: Planner, budget: float, epochs: int) -> BudgetPlan:
 
 def _model_and_data(args: argparse.Namespace) -> tuple[Any, list[Any]]:
     """The trained network on its device, and batches of inputs."""
-    from ..tasks.models import build_model, load_weights, read_weights, task_of
+    from ..tasks.models import build_model, task_of
+    from ..tasks.weights import load_weights, read_weights
 
     device = chosen_device(args.device)
     options = {} if args.classes is None else {"classes": args.classes}

@@ -14,7 +14,7 @@ from .plan_option import add_plan_argument, chosen_plan, quantized_by
 
 if TYPE_CHECKING:
     from ..tasks.folders import Preprocessing, TaskData
-    from ..tasks.models import Weights
+    from ..tasks.weights import Weights
 
 __all__ = ["HELP", "add_arguments", "add_data_arguments", "preprocessing_options", "run"]
 
@@ -97,8 +97,9 @@ def _add_conversion_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Convert, write the file and print the report."""
     from ..spec.atomic import check_writable
-    from ..tasks.models import build_model, load_weights, read_weights, task_of
+    from ..tasks.models import build_model, task_of
     from ..tasks.saved import save_conversion
+    from ..tasks.weights import load_weights, read_weights
 
     check_writable(args.out)
     steps, sweep = _time_steps(args.time_steps), _sweep(args.sweep)
@@ -250,7 +251,7 @@ def preprocessing_options(args: argparse.Namespace, weights: Weights | None) -> 
 def preprocessing(options: dict[str, Any], model: str) -> Preprocessing:
     """The function that options of a file or a command line describe."""
     from ..tasks.folders import Preprocessing
-    from ..tasks.models import weights_enum
+    from ..tasks.weights import weights_enum
 
     if "weights" in options:
         enum = weights_enum(options["weights"], model)

@@ -64,7 +64,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def _source(args: argparse.Namespace, network: Any, about: Conversion) -> Any:
     """The source network; one of the module route holds it itself."""
     from ..recipes import SpikePackNetwork
-    from ..tasks.models import TORCHVISION, build_model, load_weights, read_weights
+    from ..tasks.models import TORCHVISION, build_model
+    from ..tasks.weights import load_weights, read_weights
 
     if isinstance(network, SpikePackNetwork):
         return network

@@ -142,12 +142,18 @@ def _frames(data: Tensor, args: argparse.Namespace) -> Tensor:
 
 def _model(args: argparse.Namespace, plan: BudgetPlan | None) -> Any:
     """The network that the command names: a user's own, a saved conversion, or one that was trained."""
-    from ..tasks.models import build_model, load_weights, read_weights
-    from ..tasks.saved import is_conversion
+    from ..tasks.models import build_model
+    from ..tasks.saved import is_conversion, load_conversion
+    from ..tasks.weights import load_weights, read_weights
     from ..train import load_network
 
-    trained = args.model.endswith((".ckpt", ".safetensors")) and not is_conversion(args.model)
-    model: Any = load_network(args.model) if trained else build_model(args.model)
+    stored = args.model.endswith((".ckpt", ".safetensors"))
+    trained = stored and not is_conversion(args.model)
+    model: Any
+    if trained:
+        model = load_network(args.model)
+    else:
+        model = load_conversion(args.model)[0] if stored else build_model(args.model)
     if args.weights:
         load_weights(model, read_weights(args.weights, args.model))
     if plan is not None:

@@ -188,10 +188,9 @@ def quantize_population(
         limit = (1 << (state_bits - 1)) >> time_steps
         if min(top, limit) < 1:
             raise BoundError(
-                f"neuron {owner!r}: channel {channel} must fit its widths at threshold 1, but {bound} allows "
-                "only "
-                f"{top:.3g}; calibrate a larger threshold, or declare more weight_bits, skip_bits or "
-                "state_bits."
+                f"neuron {owner!r}: channel {channel} must fit its widths at threshold 1, but {bound} "
+                f"allows only {top:.3g}; calibrate a larger threshold, or declare more weight_bits, "
+                "skip_bits or state_bits."
             )
         relative = np.append(np.concatenate(row.weights), bias[channel] / unit[channel])
         coarse += (
@@ -275,8 +274,7 @@ def quantize_readout(
             if unit[0] < 1:
                 raise BoundError(
                     f"readout {owner!r}: output {channel} must fit its widths, but {unit[1]} does not hold "
-                    "it; "
-                    "declare more state_bits or use fewer time steps."
+                    "it; declare more state_bits or use fewer time steps."
                 )
             factor[channel] = whole_factor(row.grids, unit[0] / row.reach)
     weights, off = _rounded(owner, branches, rows, factor, factor, rounder)

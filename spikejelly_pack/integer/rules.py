@@ -191,8 +191,7 @@ def _avg_pool2d(_builder: IntegerBuilder, name: str, module: nn.AvgPool2d, input
     if module.ceil_mode or module.divisor_override or (any(padding) and not module.count_include_pad):
         raise UnsupportedError(
             f"layer {name!r}: average pooling must divide every window alike (no ceil_mode, no "
-            "divisor_override, "
-            "padding only with count_include_pad); change these options."
+            "divisor_override, padding only with count_include_pad); change these options."
         )
     return _pooled(value, pair_of(module.kernel_size), pair_of(module.stride), padding)
 
@@ -207,8 +206,7 @@ def _adaptive(
     if any(n % w for n, w in zip(value.shape[1:], wanted, strict=True)):
         raise UnsupportedError(
             f"layer {name!r}: adaptive pooling must divide {value.shape[1:]} evenly, got output size "
-            f"{tuple(wanted)}; "
-            "choose a divisor."
+            f"{tuple(wanted)}; choose a divisor."
         )
     kernel = (value.shape[1] // wanted[0], value.shape[2] // wanted[1])
     return _pooled(value, kernel, kernel, (0, 0))

@@ -61,8 +61,7 @@ class Digits:
         if self.parameters.leak > 0.0:
             raise UnsupportedError(
                 f"NIR: neuron {owner!r} must have leak 0, got {self.parameters.leak}; NIR's neurons with "
-                "memory "
-                "reset to a constant, which no soft reset is: set leak to 0."
+                "memory reset to a constant, which no soft reset is: set leak to 0."
             )
         nir = nir_package()
         nodes: dict[str, Any] = {"input": nir.Input({"input": np.array(self.shape)})}
@@ -119,8 +118,7 @@ class Digits:
         if not _same(graph, found.graph(owner)):
             raise ExchangeFileError(
                 f"NIR: the nodes of sub-graph {owner!r} must be those its metadata describes, got others; "
-                "write the "
-                "file again, or remove the metadata to be told what cannot be read."
+                "write the file again, or remove the metadata to be told what cannot be read."
             )
         return found
 

@@ -142,8 +142,7 @@ def _linear(walk: _Walk, name: str, module: nn.Linear, value: Value, shape: Shap
     if len(shape) != 1:
         raise UnsupportedError(
             f"NIR: layer {name!r}: a linear layer must read samples with one axis, got shape {shape}; "
-            "flatten "
-            "in front of it."
+            "flatten in front of it."
         )
     weight = _array(walk, module.weight)
     nir = walk.writer.nir
@@ -190,8 +189,7 @@ def _adaptive(
     if any(n % w for n, w in zip(shape[1:], out[1:], strict=True)):
         raise UnsupportedError(
             f"NIR: layer {name!r}: adaptive pooling must divide {shape[1:]} evenly, got output size "
-            f"{out[1:]}; "
-            "choose a divisor."
+            f"{out[1:]}; choose a divisor."
         )
     kernel = np.array([n // w for n, w in zip(shape[1:], out[1:], strict=True)])
     return walk.writer.add(name, walk.writer.nir.AvgPool2d(kernel, kernel, np.zeros(2, int)), value, shape)

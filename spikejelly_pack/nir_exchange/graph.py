@@ -74,8 +74,7 @@ class GraphWriter:
             return self.add(name, node, value, shape)
         raise UnsupportedError(
             f"NIR: operation {name!r}: a bias per channel must be of samples with 1 or 3 axes, got shape "
-            f"{shape}; "
-            "fold it into the layer before."
+            f"{shape}; fold it into the layer before."
         )
 
     def graph(self, metadata: dict[str, Any]) -> Any:
@@ -91,8 +90,7 @@ class GraphWriter:
         except (ValueError, TypeError, IndexError, AssertionError) as error:
             raise UnsupportedError(
                 f"NIR: the graph must pass NIR's own shape check, got {str(error).splitlines()[0]}; NIR "
-                "infers the "
-                "shapes of square kernels only: change the layer."
+                "infers the shapes of square kernels only: change the layer."
             ) from None
 
     def _unique(self, wanted: str) -> str:

@@ -175,8 +175,7 @@ class _Builder:
         except CycleError as error:
             raise UnsupportedError(
                 f"NIR: the graph must have no cycle, got {' -> '.join(error.args[1])}; recurrent "
-                "connections have no "
-                "packed form."
+                "connections have no packed form."
             ) from None
 
     def _input(self, name: str, node: Any) -> _Place:

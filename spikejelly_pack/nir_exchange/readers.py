@@ -76,9 +76,8 @@ def _per_channel(name: str, what: str, values: Array, shape: Shape) -> Array:
         return maps[0, :1]
     if not (maps == maps[:, :1]).all():
         raise UnsupportedError(
-            f"NIR: node {name!r}: {what} must be equal within a channel, got one per neuron; "
-            "SpikePackNode has one "
-            "threshold per tensor or channel."
+            f"NIR: node {name!r}: {what} must be equal within a channel, got one per neuron; SpikePackNode "
+            "has one threshold per tensor or channel."
         )
     return maps[:, 0]
 
@@ -92,8 +91,7 @@ def _threshold(name: str, theta: Array) -> Any:
     if not (theta > 0.0).all():
         raise UnsupportedError(
             f"NIR: node {name!r}: the threshold, over r and from v_reset, must be positive, got "
-            f"{theta.min():g}; a "
-            "SpikePackNode fires on positive membranes."
+            f"{theta.min():g}; a SpikePackNode fires on positive membranes."
         )
     return float(theta[0]) if theta.size == 1 else torch.from_numpy(theta.copy())
 
@@ -209,8 +207,7 @@ def _leaky(name: str, node: Any, shape: Shape, reading: Reading) -> Modules:
     if reading.time == "rate":
         raise UnsupportedError(
             f"NIR: node {name!r}: LIF has no meaning with time='rate', its rate is no clipped line of its "
-            "input; read "
-            "with time='steps', where the leak acts between windows."
+            "input; read with time='steps', where the leak acts between windows."
         )
     for what in ("v_reset", "v_leak"):
         _constant(name, what, getattr(node, what), shape, 0.0, "shift the membrane")
@@ -218,10 +215,9 @@ def _leaky(name: str, node: Any, shape: Shape, reading: Reading) -> Modules:
     decay = np.unique(reading.dt / tau)
     if decay.size != 1 or not 0.0 < decay[0] <= 1.0 or not (r > 0.0).all():
         raise UnsupportedError(
-            f"NIR: node {name!r}: r must be positive and tau one value of at least dt = {reading.dt:g}, "
-            "got r >= "
-            f"{r.min():g} and tau in {tau.min():g}..{tau.max():g}; pass the dt of the simulation it was "
-            "made for."
+            f"NIR: node {name!r}: r must be positive and tau one value of at least dt = {reading.dt:g}, got "
+            f"r >= {r.min():g} and tau in {tau.min():g}..{tau.max():g}; pass the dt of the simulation it "
+            "was made for."
         )
     theta = _per_channel(name, "v_threshold / r", threshold / (r * decay[0]), shape)
     return [("", _windowed(name, theta, 1.0 - float(decay[0]), reading))]

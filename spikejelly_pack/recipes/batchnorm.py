@@ -38,8 +38,7 @@ def fold_batchnorm(model: fx.GraphModule) -> list[str]:
         if not isinstance(synapse, SYNAPSES) or len(source.users) > 1:
             raise UnsupportedError(
                 f"layer {node.target!r}: BatchNorm must directly follow a convolution or linear layer that "
-                "nothing "
-                "else reads; move it there or fold it by hand."
+                "nothing else reads; move it there or fold it by hand."
             )
         model.add_submodule(str(source.target), _fused(str(node.target), synapse, norm))
         node.replace_all_uses_with(source)

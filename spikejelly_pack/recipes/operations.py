@@ -116,8 +116,7 @@ def _view(node: fx.Node) -> Rewrite:
     if not keeps_batch:
         raise UnsupportedError(
             f"operation {node.name!r} ({operation_name(node)}): only x.view(x.size(0), -1) and x.view(-1, "
-            "features) "
-            "have a conversion rule; use flatten(1)."
+            "features) have a conversion rule; use flatten(1)."
         )
     return [sj.Flatten()], (node.args[0],)
 
@@ -128,8 +127,7 @@ def _mean(node: fx.Node) -> Rewrite:
     if not isinstance(axes, (tuple, list)) or sorted(axis % 4 for axis in axes) != [2, 3]:
         raise UnsupportedError(
             f"operation {node.name!r}: only the mean over height and width has a conversion rule, got "
-            f"dim={axes}; "
-            "use x.mean((2, 3))."
+            f"dim={axes}; use x.mean((2, 3))."
         )
     modules: list[nn.Module] = [sj.AdaptiveAvgPool2d(1)]
     return modules if given["keepdim"] else [*modules, sj.Flatten()], (given["input"],)
@@ -140,8 +138,7 @@ def _concat(node: fx.Node) -> Rewrite:
     if given["dim"] != 1 or not all(isinstance(part, fx.Node) for part in given["tensors"]):
         raise UnsupportedError(
             f"operation {node.name!r}: concatenation must be of tensors along the channels, got "
-            f"dim={given['dim']}; "
-            "use torch.cat(parts, dim=1)."
+            f"dim={given['dim']}; use torch.cat(parts, dim=1)."
         )
     return [ChannelConcat()], tuple(given["tensors"])
 

@@ -112,10 +112,8 @@ def check_bounds(network: Network) -> list[Bound]:
     for bound in bounds:
         if not bound.fits:
             raise BoundError(
-                f"{network.ops[bound.name].label}: neuron {bound.neuron} can reach {bound.magnitude}, "
-                "which needs "
-                f"{bound.bits} bits, but state_bits is {bound.state_bits}; use fewer time steps, narrower "
-                "weights "
-                "or a wider state."
+                f"{network.ops[bound.name].label}: neuron {bound.neuron} can reach {bound.magnitude}, which "
+                f"needs {bound.bits} bits, but state_bits is {bound.state_bits}; use fewer time steps, "
+                "narrower weights or a wider state."
             )
     return bounds

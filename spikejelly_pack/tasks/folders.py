@@ -161,8 +161,7 @@ def _image_folder(root: Path, preprocessing: Preprocessing, batch: int, limit: i
         reason = " ".join(str(error).split())[:160].rstrip(".")
         raise ParameterError(
             f"--data {root}: classification data must be a folder per class with images in it, got: "
-            f"{reason}; check "
-            "the layout."
+            f"{reason}; check the layout."
         ) from None
     chosen = _chosen(len(dataset), limit)
 

@@ -37,15 +37,13 @@ class TopK:
         """
         if scores.ndim != 2 or targets.shape != scores.shape[:1]:
             raise ShapeError(
-                f"TopK: scores must be [N, C] and targets [N], got {scores.shape} and {targets.shape}; check "
-                "the "
-                "task of the network."
+                f"TopK: scores must be [N, C] and targets [N], got {scores.shape} and {targets.shape}; "
+                "check the task of the network."
             )
         if targets.size and int(targets.max()) >= scores.shape[1]:
             raise ShapeError(
                 f"TopK: the network must have an output for class {int(targets.max())}, got "
-                f"{scores.shape[1]} "
-                "outputs; check that the data's classes are the network's."
+                f"{scores.shape[1]} outputs; check that the data's classes are the network's."
             )
         order = np.argsort(-scores, axis=1, kind="stable")
         for k in self.hits:

@@ -124,8 +124,7 @@ def load_conversion(path: str | os.PathLike[str], model: str | None = None) -> t
     if model is None and not about.model.startswith(TORCHVISION):
         raise ParameterError(
             f"{path}: its network is made by code of yours, {about.model!r}; pass --model {about.model} to "
-            "run that "
-            "code."
+            "run that code."
         )
     network = SpikePackNetwork.load(build_model(model or about.model, about.options), path)
     return network.eval(), about

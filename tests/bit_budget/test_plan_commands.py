@@ -21,8 +21,9 @@ from spikejelly_pack.data.writers import write_image_folder
 from spikejelly_pack.spec import exchange
 from spikejelly_pack.spec.errors import ParameterError, SpikePackError
 from spikejelly_pack.tasks.folders import Preprocessing, open_data
-from spikejelly_pack.tasks.models import build_model, load_weights, read_weights
+from spikejelly_pack.tasks.models import build_model
 from spikejelly_pack.tasks.saved import load_conversion
+from spikejelly_pack.tasks.weights import load_weights, read_weights
 
 NETS = """
 from torch import nn

@@ -40,8 +40,7 @@ interpreter = SPEC_ROOM.interpreter
 @pytest.fixture(scope="session")
 def net_builder() -> Any:
     """Return the builder of random networks, which draws from the operations that have a rule here."""
-    from lava_bridge import rules as _rules  # noqa: F401  (fills RULES)
-    from lava_bridge.build import RULES
+    from lava_bridge.rules import RULES
 
     return type("Builder", (SPEC_ROOM.NetBuilder,), {"kinds": frozenset(RULES)})
 

@@ -16,9 +16,10 @@ from lava.proc.conv.process import Conv
 from lava.proc.dense.models import PyDenseModelBitAcc
 
 import lava_bridge
-from lava_bridge.build import RULES, assemble
+from lava_bridge.build import assemble
 from lava_bridge.engines import configuration, inline
 from lava_bridge.processes.conv_models import PyConvIm2col
+from lava_bridge.rules import RULES
 from lava_bridge.splitting import split_weights
 from spikejelly_pack.spec.errors import BoundError, UnsupportedError
 from spikejelly_pack.spec.graph import OPS, Dense, Input, Network, Readout

@@ -14,8 +14,9 @@ from spikejelly_pack import cli
 from spikejelly_pack.recipes import convert
 from spikejelly_pack.tasks.evaluation import evaluate_segmentation
 from spikejelly_pack.tasks.folders import Preprocessing, open_data
-from spikejelly_pack.tasks.models import build_model, load_weights, read_weights
+from spikejelly_pack.tasks.models import build_model
 from spikejelly_pack.tasks.saved import load_conversion
+from spikejelly_pack.tasks.weights import load_weights, read_weights
 
 TASKS = {
     "classifier": ("classification", "classes", "top1"),

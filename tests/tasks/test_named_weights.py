@@ -16,13 +16,8 @@ from torchvision import models
 
 from spikejelly_pack import cli
 from spikejelly_pack.tasks.folders import Preprocessing
-from spikejelly_pack.tasks.models import (
-    _ZERO_EPSILON,
-    build_model,
-    load_weights,
-    read_weights,
-    task_of,
-)
+from spikejelly_pack.tasks.models import build_model, task_of
+from spikejelly_pack.tasks.weights import _ZERO_EPSILON, load_weights, read_weights
 
 
 @pytest.fixture

@@ -18,9 +18,10 @@ from spikejelly_pack.spec import exchange
 from spikejelly_pack.spec.errors import ParameterError
 from spikejelly_pack.tasks.evaluation import evaluate
 from spikejelly_pack.tasks.folders import Preprocessing, open_data
-from spikejelly_pack.tasks.models import build_model, load_weights, read_weights
+from spikejelly_pack.tasks.models import build_model
 from spikejelly_pack.tasks.saved import load_conversion
 from spikejelly_pack.tasks.sweep import draw_sweep, sweep_table, sweep_time_steps
+from spikejelly_pack.tasks.weights import load_weights, read_weights
 
 
 def run(place: Path, out: Path, *more: str) -> Any:

@@ -40,7 +40,6 @@ def choose(engine: str) -> str:
         if all(tools.available(tool) for tool in known.needs):
             return name
     raise EnvironmentMissingError(
-        "simulate: needs Verilator, Yosys with a C++ compiler, or Icarus Verilog, none was found; "
-        "install one: "
-        f"{tools.TOOLS['yosys'].install} and {tools.TOOLS['c++'].install}"
+        "simulate: needs Verilator, Yosys with a C++ compiler, or Icarus Verilog, none was found; install "
+        f"one: {tools.TOOLS['yosys'].install} and {tools.TOOLS['c++'].install}"
     )

@@ -82,9 +82,8 @@ def _print(report: dict[str, Any]) -> None:
     if "overflows" in report:
         first = report["overflows"]["first"][0]
         print(
-            f"{report['overflows']['count']} overflows in {', '.join(report['overflows']['by_layer'])}; "
-            "the first: "
-            f"{first['layer']}, neuron {first['neuron']}, sample {first['sample']}, time step "
+            f"{report['overflows']['count']} overflows in {', '.join(report['overflows']['by_layer'])}; the "
+            f"first: {first['layer']}, neuron {first['neuron']}, sample {first['sample']}, time step "
             f"{first['time_step']}: {first['value']} is held as {first['held']}"
         )
     if report.get("compared"):

@@ -37,7 +37,6 @@ def make_calibrator(name: str, channel_wise: bool) -> Calibrator:
     if name not in CALIBRATORS:
         raise ParameterError(
             f"SpikePackRecipe: calibrator must be one of {sorted(CALIBRATORS)} or a percentile such as "
-            "'99.9%', "
-            f"got {name!r}; choose one of these."
+            f"'99.9%', got {name!r}; choose one of these."
         )
     return CALIBRATORS[name](channel_wise)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ...spec.parameters import NeuronParameters
 
-if TYPE_CHECKING:
-    from ..coded import CodedNetwork  # which holds calibrators itself
-
-__all__ = ["Calibrator", "HistogramCalibrator", "RangeHistogram", "by_channel"]
+__all__ = ["Calibrator", "HistogramCalibrator", "RangeHistogram", "Running", "Scalable", "by_channel"]
 
 _LEAST_WIDTH = 2.0**-120  # keeps bins out of the subnormal floats
 
@@ -22,6 +19,29 @@ _LEAST_WIDTH = 2.0**-120  # keeps bins out of the subnormal floats
 def by_channel(x: Tensor, channel_wise: bool) -> Tensor:
     """View ``[N, C, *]`` as ``[C, M]`` or, per tensor, ``[1, M]``."""
     return x.transpose(0, 1).flatten(1) if channel_wise and x.dim() > 1 else x.reshape(1, -1)
+
+
+class Scalable(Protocol):
+    """A future node whose threshold a search may scale, see :class:`.Site`.
+
+    Attributes:
+        scale: Factor on its threshold, dimensionless.
+    """
+
+    scale: float
+
+
+class Running(Protocol):
+    """What a search needs of the network whose thresholds it finishes, see :class:`.CodedNetwork`."""
+
+    @property
+    def sites(self) -> Sequence[Scalable]:
+        """The future nodes, in the order in which they run."""
+        ...
+
+    def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Source and coded value of every output of every batch."""
+        ...
 
 
 class Calibrator(ABC):
@@ -35,7 +55,7 @@ class Calibrator(ABC):
             None where the statistics alone decide.
     """
 
-    finish: Callable[[CodedNetwork, bool], None] | None = None
+    finish: Callable[[Running, bool], None] | None = None
 
     def __init__(self, channel_wise: bool) -> None:
         self.channel_wise = channel_wise

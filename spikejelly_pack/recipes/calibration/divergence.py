@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch.nn.functional as F
 from tqdm import tqdm
 
 from ...spec.errors import UnsupportedError
+from .base import Running
 from .mse import SquaredErrorCalibrator
-
-if TYPE_CHECKING:
-    from ..coded import CodedNetwork  # which holds calibrators itself
 
 __all__ = ["FACTORS", "DivergenceCalibrator", "logit_divergence", "minimize_divergence"]
 
@@ -19,7 +15,7 @@ __all__ = ["FACTORS", "DivergenceCalibrator", "logit_divergence", "minimize_dive
 FACTORS = (0.6, 0.7, 0.8, 0.9, 1.1, 1.25)
 
 
-def logit_divergence(network: CodedNetwork) -> float:
+def logit_divergence(network: Running) -> float:
     """Mean Kullback-Leibler divergence of the coded outputs from the source's, in nats; classes on axis 1.
 
     Raises:
@@ -38,7 +34,7 @@ def logit_divergence(network: CodedNetwork) -> float:
     return total / count
 
 
-def minimize_divergence(network: CodedNetwork, progress: bool) -> None:
+def minimize_divergence(network: Running, progress: bool) -> None:
     """Scale the thresholds of each layer in turn, first to last, by the factor of least divergence."""
     least = logit_divergence(network)
     for site in tqdm(network.sites, desc="divergence", unit="layer", disable=not progress, leave=False):

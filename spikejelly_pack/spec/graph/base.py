@@ -164,8 +164,7 @@ class Op:
             if array.dtype != item.metadata["tensor"]:
                 raise DtypeError(
                     f"{self.label}: {item.name} must have dtype {item.metadata['tensor']}, got "
-                    f"{array.dtype}; "
-                    "convert it."
+                    f"{array.dtype}; convert it."
                 )
             array.setflags(write=False)
             object.__setattr__(self, item.name, array)
@@ -224,8 +223,7 @@ class Synapse(Op):
         fits = np.abs(weight) == 1 if bits == 1 else (-limit <= weight) & (weight < limit)
         if not fits.all():
             raise BoundError(
-                f"{self.label}: weights must be {f'in {-limit}..{limit - 1}' if bits > 1 else '-1 or 1'} "
-                "to fit "
-                f"{bits} bit(s), got {weight.min()}..{weight.max()}; declare more weight_bits or a larger "
-                "weight scale."
+                f"{self.label}: weights must be {f'in {-limit}..{limit - 1}' if bits > 1 else '-1 or 1'} to "
+                f"fit {bits} bit(s), got {weight.min()}..{weight.max()}; declare more weight_bits or a "
+                "larger weight scale."
             )

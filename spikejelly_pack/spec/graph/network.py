@@ -88,8 +88,7 @@ class Network:
         if isinstance(op, (Input, Neuron)) and op.time_steps > self.time_steps:
             raise ShapeError(
                 f"Network: {op.label} has {op.time_steps} time steps, more than the window of "
-                f"{self.time_steps}; "
-                "lengthen the window."
+                f"{self.time_steps}; lengthen the window."
             )
         self.shapes[op.name] = check_size(
             op.label, op.output_shape(*(self.shapes[name] for name in op.inputs))

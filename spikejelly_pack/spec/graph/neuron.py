@@ -62,8 +62,7 @@ class Neuron(Op):
         if self.threshold.ndim != 1 or not self.threshold.size or self.threshold.shape != self.bias.shape:
             raise ShapeError(
                 f"{self.label}: threshold and bias must be [C], got {self.threshold.shape} and "
-                f"{self.bias.shape}; "
-                "give one value per channel."
+                f"{self.bias.shape}; give one value per channel."
             )
         limit = (1 << (self.state_bits - 1)) >> self.time_steps
         low, high = int(self.threshold.min()), int(self.threshold.max())

@@ -222,9 +222,8 @@ def _population_findings(
         if _beyond(target, "state_bits", bits):
             text = (
                 f"{op.label}: channel {int(op.threshold.argmax())} compares with theta * 2^(T-1) = "
-                f"{highest}, "
-                f"which needs {bits} bits, but {target.label} has {target.state_bits}-bit state; export with "
-                f"state_bits={target.state_bits} or use fewer time steps."
+                f"{highest}, which needs {bits} bits, but {target.label} has {target.state_bits}-bit state; "
+                f"export with state_bits={target.state_bits} or use fewer time steps."
             )
             yield _finding(target, item.name, "state_bits", bits, text)
     if _beyond(target, "payload_bits", item.payload_bits):

@@ -76,8 +76,7 @@ class Target:
         if boolean(self.label, "combine_weights", self.combine_weights) and self.weight_bits < 2:
             raise ParameterError(
                 f"{self.label}: combine_weights must be False where weight_bits is 1, got True; binary "
-                "weights "
-                "have no power of two between them."
+                "weights have no power of two between them."
             )
         self._check_texts()
 

@@ -1,4 +1,4 @@
-"""The rule of every operation kind: which Lava Processes execute it, exactly."""
+"""Rules of operations with weights, by Lava's own Dense and Conv."""
 
 from __future__ import annotations
 
@@ -11,78 +11,15 @@ from lava.proc.dense.process import Dense as LavaDense  # pyright: ignore[report
 from lava.utils.weightutils import SignMode  # pyright: ignore[reportUnknownVariableType]
 
 from spikejelly_pack.spec.errors import UnsupportedError
-from spikejelly_pack.spec.graph import (
-    Add,
-    AvgPool2d,
-    Conv2d,
-    ConvTranspose2d,
-    Delay,
-    Dense,
-    Flatten,
-    MaxPool2d,
-    Neuron,
-    Readout,
-    Scale,
-    Upsample2d,
-)
-from spikejelly_pack.spec.graph import Concat as ConcatOp
+from spikejelly_pack.spec.graph import AvgPool2d, Conv2d, ConvTranspose2d, Dense, Scale
 from spikejelly_pack.spec.graph.base import Array
 
-from .build import Assembly, Value, connect, lava_shape, rule
-from .carry import Carry
-from .processes.batched import BatchedConv
-from .processes.maps import MaxPool, Spread, Upsample
-from .processes.neuron import Readout as ReadoutProcess
-from .processes.neuron import SpikePack
-from .processes.wiring import Concat, Relay
-from .splitting import split_weights
+from ..assembly import Assembly, Value, connect, lava_shape, rule
+from ..processes.batched import BatchedConv
+from ..processes.maps import Spread
+from ..splitting import split_weights
 
 __all__: list[str] = []
-
-
-@rule("neuron")
-def _neuron(assembly: Assembly, op: Neuron, parts: list[Value]) -> Value:
-    process = assembly.add(
-        SpikePack(
-            shape=assembly.shape(op),
-            threshold=op.threshold,
-            bias=op.bias,
-            window=assembly.window,
-            time_steps=op.time_steps,
-            signed=op.signed,
-            half=op.half,
-            **assembly.registers(op),
-            payload_bits=assembly.payload_bits(op.name),
-            carry=_carry(assembly, op),
-            recorder=assembly.record_membranes(op.name) if op.name in assembly.record else None,
-            name=op.name,
-        )
-    )
-    connect(assembly, parts[0], process.a_in)
-    return [process.s_out]
-
-
-def _carry(assembly: Assembly, op: Neuron) -> Carry | None:
-    if op.leak_shift is None or assembly.network.windows == 1:
-        return None
-    first = assembly.network.latency[op.name] - 1
-    return Carry(op.leak_shift, op.carry == "membrane", assembly.network.windows, first)
-
-
-@rule("readout")
-def _readout(assembly: Assembly, op: Readout, parts: list[Value]) -> Value:
-    process = assembly.add(
-        ReadoutProcess(
-            shape=assembly.shape(op),
-            bias=op.bias,
-            window=assembly.window,
-            **assembly.registers(op),
-            recorder=assembly.record_membranes(op.name),
-            name=op.name,
-        )
-    )
-    connect(assembly, parts[0], process.a_in)
-    return []
 
 
 def _message_bits(assembly: Assembly, name: str) -> int:
@@ -238,63 +175,3 @@ def _scale(assembly: Assembly, op: Scale, parts: list[Value]) -> Value:
     weight = op.multiplier[:, None, None, None]
     outputs = _convolutions(assembly, op, flat, weight, image, groups=channels)
     return [port.reshape(shape) for port in outputs]
-
-
-@rule("max_pool2d")
-def _max_pool2d(assembly: Assembly, op: MaxPool2d, parts: list[Value]) -> Value:
-    process = assembly.add(
-        MaxPool(
-            geometry=op,
-            shape=assembly.message(assembly.network.shapes[op.inputs[0]]),
-            shape_out=assembly.shape(op),
-            window=assembly.window,
-            graded=assembly.graded,
-            name=op.name,
-        )
-    )
-    connect(assembly, parts[0], process.s_in)
-    return [process.s_out]
-
-
-@rule("upsample2d")
-def _upsample2d(assembly: Assembly, op: Upsample2d, parts: list[Value]) -> Value:
-    shape = assembly.message(assembly.network.shapes[op.inputs[0]])
-    rows, columns = op.factor
-    process = assembly.add(Upsample(shape=shape, factor=(columns, rows), name=op.name))
-    connect(assembly, parts[0], process.m_in)
-    return [process.m_out]
-
-
-@rule("add")
-def _add(_assembly: Assembly, _op: Add, parts: list[Value]) -> Value:
-    return [port for part in parts for port in part]
-
-
-@rule("flatten")
-def _flatten(assembly: Assembly, op: Flatten, parts: list[Value]) -> Value:
-    """C order of the caller's axes: put them back, then flatten; no Process."""
-    lead, flat = len(assembly.deal.lead), assembly.shape(op)
-    return [
-        port.transpose((*range(lead), *range(len(port.shape) - 1, lead - 1, -1))).reshape(flat)
-        for port in parts[0]
-    ]
-
-
-@rule("concat")
-def _concat(assembly: Assembly, op: ConcatOp, parts: list[Value]) -> Value:
-    shapes = [assembly.message(assembly.network.shapes[name]) for name in op.inputs]
-    value, shape = parts[0], shapes[0]
-    for index, part in enumerate(parts[1:], start=1):
-        name = op.name if index == len(parts) - 1 else f"{op.name}/{index}"
-        process = assembly.add(Concat(first=shape, second=shapes[index], name=name))
-        connect(assembly, value, process.first_in)
-        connect(assembly, part, process.second_in)
-        value, shape = [process.m_out], tuple(process.m_out.shape)
-    return value
-
-
-@rule("delay")
-def _delay(assembly: Assembly, op: Delay, parts: list[Value]) -> Value:
-    process = assembly.add(Relay(shape=assembly.shape(op), steps=op.windows * assembly.window, name=op.name))
-    connect(assembly, parts[0], process.m_in)
-    return [process.m_out]
