@@ -55,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FOLDER", type=Path, help="with all: where JSON, CSV, figures and report.html go"
     )
-    parser.add_argument("--only", metavar="NAME", nargs="+", help="with all: these alone")
+    parser.add_argument(
+        "--only", metavar="NAME", nargs="+", help="with all: these alone, put onto the folder's page"
+    )
 
 
 def _folder() -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import html
 import io
 import json
 import os
@@ -21,6 +20,7 @@ from tqdm import tqdm
 
 from ..spec.atomic import write_text
 from ..spec.errors import ParameterError
+from .bench_page import page
 
 __all__ = ["machine", "rows", "run_all"]
 
@@ -40,6 +40,8 @@ _STATES = {0: _DONE, 2: _NOT_RUN}
 
 def run_all(args: argparse.Namespace, names: Mapping[str, str], drawn: set[str]) -> dict[str, Any]:
     """Run the benchmarks and write ``NAME.json``, ``NAME.csv``, ``NAME.svg`` and ``report.html``.
+
+    With ``only``, what an earlier run of the same kind on the same machine left in the folder stays there.
 
     Args:
         args: ``out`` (folder), ``fast``, ``only`` (names, or None for all).
@@ -61,17 +63,42 @@ def run_all(args: argparse.Namespace, names: Mapping[str, str], drawn: set[str])
         )
     chosen = [name for name in names if not args.only or name in args.only]
     report: dict[str, Any] = {"machine": machine(), "fast": args.fast, "benchmarks": {}}
+    known = _earlier(args.out / "all.json", report) if args.only else {}
     with tqdm(chosen, disable=None, leave=False) as bar:
         for name in bar:
             bar.set_description_str(name)
-            report["benchmarks"][name] = _run_one(name, args, name in drawn)
+            known[name] = _run_one(name, args, name in drawn)
+            report["benchmarks"] = {n: known[n] for n in names if n in known}
             write_text(args.out / "all.json", json.dumps(report, indent=2) + "\n")
-            write_text(args.out / "report.html", _page(report, names))
-    for name, entry in report["benchmarks"].items():
+            write_text(args.out / "report.html", page(report, names, _figures(args.out, known)))
+    for name in chosen:
+        entry = known[name]
         print(f"{name:14} {entry['state']}{': ' + entry['reason'] if entry['reason'] else ''}")
     print(f"written: {args.out / 'report.html'}")
-    report["ok"] = all(entry["state"] != _FAILED for entry in report["benchmarks"].values())
+    report["ok"] = all(known[name]["state"] != _FAILED for name in chosen)
     return report
+
+
+def _earlier(path: Path, report: Mapping[str, Any]) -> dict[str, Any]:
+    """Entries of ``all.json`` where machine, versions and kind of run are those of now, else none."""
+
+    def same(found: Mapping[str, Any]) -> list[Any]:
+        return [found["fast"], {key: value for key, value in found["machine"].items() if key != "load"}]
+
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return dict(found["benchmarks"]) if same(found) == same(report) else {}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ParameterError(
+            f"bench all: {path} must be a file of an earlier run, got another; name another folder."
+        ) from None
+
+
+def _figures(folder: Path, entries: Mapping[str, Any]) -> dict[str, str]:
+    drawn = [name for name, entry in entries.items() if entry["figure"]]
+    return {name: (folder / f"{name}.svg").read_text(encoding="utf-8") for name in drawn}
 
 
 def _run_one(name: str, args: argparse.Namespace, figure: bool) -> dict[str, Any]:
@@ -80,13 +107,14 @@ def _run_one(name: str, args: argparse.Namespace, figure: bool) -> dict[str, Any
     command = [sys.executable, "-m", "spikejelly_pack", "bench", name, "--json", str(target)]
     command += ["--fast"] if args.fast else []
     command += ["--figure", str(args.out / f"{name}.svg")] if figure else []
-    start = time.monotonic()
+    begun, start = time.strftime("%Y-%m-%d %H:%M:%S %z"), time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = [line for line in done.stderr.splitlines() if line.startswith("spikepack: ")]
     reason = (lines or [f"exit code {done.returncode}"])[-1].removeprefix("spikepack: ")
     entry = {
         "state": _STATES.get(done.returncode, _FAILED),
         "reason": reason if done.returncode else "",
+        "begun": begun,
         "seconds": round(time.monotonic() - start, 1),
         "table": done.stdout,
         "figure": figure and done.returncode == 0,
@@ -143,26 +171,3 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def _page(report: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    """One page: the machine, then a section per benchmark."""
-    style = (
-        "body{font:15px sans-serif;max-width:70em;margin:2em auto;padding:0 1em}"
-        "pre{overflow:auto;background:#f3f5f8;padding:1em}img{max-width:100%}"
-    )
-    parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8><title>SpikePack benchmarks</title>",
-        f"<style>{style}</style>",
-        "<h1>SpikePack benchmarks</h1>",
-        "<p><b>Smoke test, no measurement.</b></p>" if report["fast"] else "",
-        f"<pre>{html.escape(json.dumps(report['machine'], indent=2))}</pre>",
-    ]
-    for name, entry in report["benchmarks"].items():
-        parts += [
-            f"<h2>{name}</h2><p>{html.escape(names[name])}: {entry['state']} ({entry['seconds']} s)</p>",
-            f"<p>{html.escape(entry['reason'])}</p>" if entry["reason"] else "",
-            f"<img src='{name}.svg' alt='{name}'>" if entry["figure"] else "",
-            f"<pre>{html.escape(entry['table'])}</pre>" if entry["table"] else "",
-        ]
-    return "\n".join(part for part in parts if part) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import csv
 import json
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from spikejelly_pack import cli
-from spikejelly_pack.cli import bench, bench_all
+from spikejelly_pack.cli import bench, bench_all, bench_page
 
 
 def test_two_benchmarks_and_their_page(
@@ -39,8 +40,9 @@ def test_two_benchmarks_and_their_page(
         assert all(table[path] == ("" if value is None else str(value)) for path, value in leaves.items())
     page = (tmp_path / "report.html").read_text()
     assert "Smoke test, no measurement." in page
-    assert "<img src='information.svg'" in page
-    assert "<svg" in (tmp_path / "information.svg").read_text()
+    drawn = base64.b64encode((tmp_path / "information.svg").read_bytes()).decode()
+    assert f"<img alt='information' src='data:image/svg+xml;base64,{drawn}'>" in page
+    assert "<th>bits per trial, one neuron</th>" in page
 
 
 def test_what_fails_is_reported_and_the_rest_goes_on(
@@ -68,6 +70,41 @@ def test_what_fails_is_reported_and_the_rest_goes_on(
     assert sorted(p.name for p in tmp_path.glob("*.csv")) == ["integer.csv"]
     assert "table &lt;1&gt;" in (tmp_path / "report.html").read_text()
     assert "network        failed: exit code -9" in capsys.readouterr().out
+
+
+def test_the_page_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was measured before on this machine stays; of other versions nothing does."""
+
+    def run(command: list[str], **_: Any) -> Any:
+        Path(command[command.index("--json") + 1]).write_text("{}")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(bench_all.subprocess, "run", run)
+    summary = tmp_path / "all.json"
+
+    def names(*arguments: str) -> list[str]:
+        assert cli.main(["bench", "all", "--out", str(tmp_path), "--only", *arguments]) == 0
+        return list(json.loads(summary.read_text())["benchmarks"])
+
+    assert names("neuron") == ["neuron"]
+    assert names("integer") == ["integer", "neuron"]
+    assert names("integer", "--fast") == ["integer"]
+    assert names("cpu", "--fast") == ["cpu", "integer"]
+    known = json.loads(summary.read_text())
+    known["machine"]["versions"]["torch"] = "1.0"
+    summary.write_text(json.dumps(known))
+    assert names("cpu", "--fast") == ["cpu"]
+    summary.write_text("[]")
+    assert cli.main(["bench", "all", "--out", str(tmp_path), "--only", "cpu"]) == 2
+
+
+def test_markup_of_tables_and_lists() -> None:
+    text = "| a `x<1>` | b |\n|---|---:|\n| **1** | 2 |\n\nOne\nline\n- first\n- second\n"
+    assert bench_page.markup(text) == (
+        "<div class=scroll><table><tr><th>a <code>x&lt;1&gt;</code></th><th class=right>b</th></tr>"
+        "<tr><td><b>1</b></td><td class=right>2</td></tr></table></div>\n"
+        "<p>One<br>line</p>\n<ul><li>first</li><li>second</li></ul>"
+    )
 
 
 def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
