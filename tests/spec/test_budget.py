@@ -87,6 +87,27 @@ def test_other_bits() -> None:
     assert analog.at(digits=2).s_ace == analog.s_ace
 
 
+def test_other_digits_of_a_sum_of_trains() -> None:
+    assert Operand("spikes", 8, 8, terms=2).at(3) == Operand("spikes", 6, 6, terms=2)
+    assert Operand("spikes", 10, 8, True, 2).at(3) == Operand("spikes", 8, 6, True, 2)
+    assert Operand("codes", 8).at(3) == Operand("codes", 8)
+
+
+def test_other_weight_bits_leave_the_spikes_alone() -> None:
+    cost = SynapticCost("fc", "linear", 10, (spikes(4), Operand("weight", 32)), 2, 4.0, 4.0, 12, True)
+    expected = SynapticCost("fc", "linear", 10, (spikes(4), Operand("weight", 4)), 2, None, None, 12, True)
+    assert cost.at(weight_bits=4) == expected
+    joint = SynapticCost("attention", "matmul", 10, (spikes(4), spikes(2)))
+    assert joint.at(weight_bits=4) == joint
+
+
+def test_the_rate_is_of_digits_unless_words_are_asked_for() -> None:
+    cost = SynapticCost("fc", "linear", 10, (spikes(4), Operand("weight", 8)), 1, 10.0, 5.0)
+    assert cost.rate() == 10 / 40
+    assert cost.ns_ace() == cost.s_ace / 4
+    assert cost.ns_ace("word") == cost.s_ace / 2
+
+
 @pytest.mark.parametrize("bad", [0, -1, 1.5, True, "8", None])
 def test_bits_are_positive_integers(bad: object) -> None:
     with pytest.raises(ParameterError, match=r"reader: width must be an integer >= 1, got .*; pass a number"):

@@ -40,10 +40,24 @@ SPIKE = Operand("spikes", 1, 1)
         (cost(Operand("codes", 9), BYTE), "digit", 100 * (3.1 + 0.1)),  # the narrowest that holds both
         (cost(CODE, CODE, 150.0, 60.0), "digit", 150 * 0.1),
         (cost(Operand("analog", 32), CODE, 150.0, 60.0), "digit", 150 * 0.9),
+        (cost(CODE, BYTE), "word", 100 * (0.2 + 0.1)),  # nothing known of its events: every one happens
+        # Eight trains of 4 digits are 32 bits, but no float.
+        (cost(Operand("spikes", 32, 32, terms=8), BYTE, 150.0, 60.0), "digit", 150 * 0.1),
     ],
 )
 def test_rules(operation: SynapticCost, rate: str, expected: float) -> None:
     assert synaptic_energy(operation, load_energy_table(), rate) == pytest.approx(expected, rel=1e-12)
+
+
+def test_every_window_of_a_sample_counts() -> None:
+    operation = SynapticCost("layer", "linear", 100, (Operand("codes", 8), BYTE), windows=3)
+    assert synaptic_energy(operation, load_energy_table()) == pytest.approx(300 * (0.2 + 0.1), rel=1e-12)
+
+
+def test_energy_goes_by_digits_unless_words_are_asked_for() -> None:
+    operation, table = cost(CODE, BYTE, 150.0, 60.0), load_energy_table()
+    assert synaptic_energy(operation, table) == synaptic_energy(operation, table, "digit")
+    assert synaptic_energy(operation, table) != synaptic_energy(operation, table, "word")
 
 
 def user(tmp_path: Path, **changes: Any) -> Path:

@@ -72,6 +72,30 @@ def test_tau_one_and_a_half_by_hand() -> None:
     ]
 
 
+def test_decode_at_tau_one_and_a_half_by_hand() -> None:
+    # tau = 1.5, T = 3: q = 2.25, 1.5, 1 and Q = 4.75; every partial sum is exact.
+    params = NeuronParameters(3, tau=1.5)
+    worth = {
+        code: equations.decode_digits(code, params.weights, params.weight_sum)
+        for code in itertools.product((0, 1), repeat=3)
+    }
+    assert worth[0, 1, 1] == 2.5 / 4.75
+    assert worth[1, 1, 0] == 3.75 / 4.75
+    assert worth == {(a, b, c): (2.25 * a + 1.5 * b + c) / 4.75 for a, b, c in worth}
+
+
+@pytest.mark.parametrize(("steps", "window"), [(1, 1), (2, 3), (3, 7), (5, 5)])
+def test_a_right_aligned_code_is_worth_its_place_in_the_window(steps: int, window: int) -> None:
+    """Leading zeros code nothing: the value is that of the same digits among all of the window's."""
+    short, long = NeuronParameters(steps), NeuronParameters(window)
+    for code in itertools.product((0, 1), repeat=steps):
+        digits = equations.right_aligned(code, window, 0)
+        assert digits == [0] * (window - steps) + list(code)
+        decoded = equations.decode_digits(code, short.weights, short.weight_sum)
+        value = equations.window_value(decoded, short.weight_sum, long.weight_sum)
+        assert value == equations.decode_digits(digits, long.weights, long.weight_sum)
+
+
 @given(
     steps=st.integers(1, 7),
     tau=st.sampled_from([1.0625, 1.25, 1.5, 1.75, 1.9375, 2.0]),

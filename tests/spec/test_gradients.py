@@ -106,6 +106,18 @@ def test_by_hand() -> None:
     assert gradients.carry_slope(v, h, inside, True).tolist() == [True, True, True, True, False]
 
 
+def test_the_ends_of_the_clamp_belong_to_it() -> None:
+    """A carry that lies on the clamp passes unclamped, as torch's clamp has it."""
+    h, left = np.float64(2.0), np.array([-2.5, -2.0, 0.5, 2.0, 2.5])
+    inside, above = np.zeros(5, bool), np.array([-1, -1, 0, 1, 1])
+    assert gradients.carry_slope(left, h, inside, True).tolist() == [False, True, True, True, False]
+    assert gradients.carry_slope(left, h, inside, False).tolist() == [False, True, True, True, False]
+    slopes = gradients.carry_theta_slope(left, left, h, np.zeros(5), inside, above, True)
+    assert slopes.tolist() == [-1, 0, 0, 0, 1]
+    slopes = gradients.carry_theta_slope(left, left, h, np.zeros(5), inside, above, False)
+    assert slopes.tolist() == [-1, 1, 0, -1, 1]
+
+
 @given(
     start=st.floats(allow_nan=False, width=32),
     theta=st.floats(2.0**-20, 2.0**20, width=32),

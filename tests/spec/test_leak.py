@@ -170,9 +170,9 @@ def test_executors_of_single_windows_refuse() -> None:
     ):
         refuse_windows(chain(leak_shift=0), "Lava")
     with pytest.raises(
-        UnsupportedError, match="Lava: a sample must be one window here, got windows = 3; run"
+        UnsupportedError, match="Lava: a sample must be one window here, got windows = 2; run"
     ):
-        refuse_windows(chain(windows=3), "Lava")
+        refuse_windows(chain(windows=2), "Lava")
 
 
 @pytest.mark.parametrize("shape", [(2, 1), (2, 3, 1), (3, 1), (4, 3, 2, 1)])

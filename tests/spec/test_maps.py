@@ -35,6 +35,13 @@ def brute_force(op: g.MaxPool2d, codes: Any, rows: int, columns: int) -> Any:
     return out
 
 
+def test_the_padding_counts_in_what_a_pooled_sample_may_hold() -> None:
+    """2^26 values are 8192 x 8192."""
+    assert pool(kernel=(2, 2)).output_shape((1, 8192, 8192)) == (1, 4096, 4096)
+    with pytest.raises(ShapeError, match=r"at most 67108864 values, got shape \(1, 8194, 8194\)"):
+        pool(kernel=(2, 2), padding=(1, 1)).output_shape((1, 8192, 8192))
+
+
 @settings(max_examples=150)
 @given(st.data(), st.integers(1, 8), st.booleans())
 def test_maximum_in_every_form_is_the_maximum_of_each_window(

@@ -129,6 +129,14 @@ def test_a_wrong_file_is_refused_in_one_sentence(tmp_path: Path, text: str, said
     assert str(caught.value).endswith(".")
 
 
+def test_the_smallest_limits_of_a_device() -> None:
+    least = Target("t", 1, 2, "wrap", payload_bits=1, max_fan_in=1, max_delay=0)
+    assert (least.weight_bits, least.state_bits, least.max_delay) == (1, 2, 0)
+    for name in ("payload_bits", "max_fan_in"):
+        with pytest.raises(ParameterError, match=rf"{name} must be an integer in 1\.\."):
+            dataclasses.replace(least, **{name: 0})  # type: ignore[arg-type]
+
+
 def test_an_unknown_device_lists_the_known_ones() -> None:
     with pytest.raises(ParameterError, match=r"must be one of \['generic_fpga', 'loihi2'\] or a JSON file"):
         load_target("loihi3")
@@ -158,6 +166,12 @@ def test_a_network_that_fits_never_leaves_the_width(
     exact = check_target(network, "generic_fpga")
     assert exact.fits
     assert exact.populations[0].state_bits == exact.populations[0].bits
+
+
+def test_the_observed_maximum_names_its_neuron() -> None:
+    network = two_layers([[1, 1], [5, 5], [2, 2]], 2, theta=2)
+    # At the end 5 * (1 + 1), and the rounding offset 1.
+    assert observed_magnitudes(network, np.array([[0, 0], [1, 1]]))["n"] == (11, 1)
 
 
 def test_the_observed_maximum_may_lie_inside_the_window() -> None:
@@ -194,6 +208,35 @@ def test_a_state_that_is_too_narrow_names_neuron_bound_and_remedy() -> None:
     assert check_target(two_layers([[1, 2], [900, 900]], 4), Target("t", 16, 16, "wrap")).fits
     assert json.loads(json.dumps(report.to_json()))["fits"] is False
     assert "target 't': does not fit" in str(report)
+
+
+def test_every_finding_says_what_is_needed_and_what_there_is() -> None:
+    network = two_layers([[1000, 1], [1, 1]], 4, theta=300)
+    target = Target("t", 8, 12, "wrap", payload_bits=1, max_fan_in=1)
+    report = check_target(network, target, spikes="graded")
+    found = [(item.layer, item.limit, item.needed, item.allowed) for item in report.findings]
+    # 1001 * 15 + 150 has 14 bits, 300 * 8 has 12, both without their sign; codes of 4 digits; two inputs.
+    assert found == [
+        ("fc", "weight_bits", 11, 8),
+        ("n", "state_bits", 15, 12),
+        ("n", "state_bits", 13, 12),
+        ("n", "payload_bits", 4, 1),
+        ("n", "max_fan_in", 2, 1),
+    ]
+    assert [item.state_bits for item in report.populations] == [12, 12]
+    free = check_target(network, dataclasses.replace(target, state_bits=None))
+    assert [item.state_bits for item in free.populations] == [item.bits for item in free.populations]
+
+
+def test_the_report_as_json_has_every_entry() -> None:
+    report = check_target(two_layers([[900, 900]], 8), Target("t", 8, 16, "wrap"))
+    assert report.findings
+    assert report.to_json() == {
+        "target": "t",
+        "fits": False,
+        "populations": [dataclasses.asdict(item) for item in report.populations],
+        "findings": [dataclasses.asdict(item) for item in report.findings],
+    }
 
 
 def test_the_highest_threshold_must_fit_too() -> None:

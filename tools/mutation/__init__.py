@@ -1,0 +1,1 @@
+"""Mutation checks: see docs/contributing.md."""
