@@ -23,7 +23,7 @@ from lava_bridge.fpga.estimate import estimate
 from lava_bridge.fpga.generate import write
 from lava_bridge.fpga.options import Options, PopulationOptions
 from lava_bridge.fpga.place import pack
-from lava_bridge.fpga.plan import plan
+from lava_bridge.fpga.planning import plan
 from lava_bridge.fpga.simulate import Simulated, simulator
 from lava_bridge.fpga.synth import synthesize
 from spikejelly_pack import SpikePackRecipe, build_integer

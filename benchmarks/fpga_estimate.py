@@ -23,7 +23,7 @@ from lava_bridge.fpga.estimate import blocks, features
 from lava_bridge.fpga.generate import write
 from lava_bridge.fpga.options import Options
 from lava_bridge.fpga.place import pack
-from lava_bridge.fpga.plan import plan
+from lava_bridge.fpga.planning import plan
 from lava_bridge.fpga.synth import synthesize
 from spikejelly_pack.spec import graph as g
 from spikejelly_pack.spec.atomic import write_text

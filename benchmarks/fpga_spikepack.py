@@ -9,7 +9,7 @@ import numpy as np
 from lava_bridge.fpga.generate import rtl_sources
 from lava_bridge.fpga.memories import memory_files
 from lava_bridge.fpga.options import Options, PopulationOptions
-from lava_bridge.fpga.plan import plan
+from lava_bridge.fpga.planning import plan
 from lava_bridge.fpga.streams import beats_of_codes
 from spikejelly_pack.spec import graph as g
 

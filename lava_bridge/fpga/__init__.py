@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from .design import Design
     from .generate import build
     from .options import Options, PopulationOptions
-    from .plan import plan
+    from .planning import plan
     from .simulate import simulator
 
 __all__ = ["Design", "Options", "PopulationOptions", "build", "plan", "simulator"]
@@ -19,7 +19,7 @@ _HOMES = {
     "Options": "options",
     "PopulationOptions": "options",
     "build": "generate",
-    "plan": "plan",
+    "plan": "planning",
     "simulator": "simulate",
 }
 

@@ -15,7 +15,7 @@ from .design import Design
 from .devices import DEVICES, RESOURCES, Device
 from .estimate import estimate
 from .options import Options, PopulationOptions
-from .plan import plan
+from .planning import plan
 
 __all__ = ["FILL", "FITS", "Choice", "check_fits", "explore", "over", "smallest_device"]
 

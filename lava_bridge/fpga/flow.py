@@ -28,7 +28,7 @@ from .options import Options
 from .page import as_html
 from .performance import performance
 from .place import Placed, place, tiles
-from .plan import plan
+from .planning import plan
 from .simulate import Simulated, simulator
 from .synth import Synthesis, synthesize
 

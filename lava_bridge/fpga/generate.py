@@ -19,7 +19,7 @@ from spikejelly_pack.spec.graph import Network
 from .design import Design
 from .memories import memory_files
 from .options import Options
-from .plan import plan
+from .planning import plan
 from .top import top_text
 from .vectors import vector_files
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pkgutil
 import re
 from importlib.util import find_spec
 from typing import Any
@@ -29,6 +30,16 @@ NAMES = [(package, name) for package, names in PUBLIC.items() for name in names]
 @pytest.mark.parametrize("package", PUBLIC)
 def test_public_names(package: str) -> None:
     assert sorted(importlib.import_module(package).__all__) == sorted(PUBLIC[package])
+
+
+@pytest.mark.parametrize(
+    "package", ["spikejelly_pack", "spikejelly_pack.train", "lava_bridge", "lava_bridge.fpga"]
+)
+def test_no_late_name_is_that_of_a_file(package: str) -> None:
+    """Importing the file would put the module in the place of the function."""
+    module = importlib.import_module(package)
+    files = {found.name for found in pkgutil.iter_modules(module.__path__)}
+    assert sorted(files & set(module.__all__)) == []
 
 
 def public(package: str, name: str) -> Any:
