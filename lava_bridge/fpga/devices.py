@@ -25,6 +25,8 @@ class Family:
         cells: Cells of a netlist, as weights per resource: what a cell takes before it is packed.
         used: Names of the resources in the report of place-and-route.
         packer: Makes the bitstream of the routed design, and the option that makes place-and-route write it.
+        pins: Option of place-and-route that takes a file of pins, and the file's suffix.
+        bitstream: Suffix of bitstreams.
         memory_bits: Bits of one block memory.
         memory_width: Widest word of one block memory.
         block_cost: LUTs that synthesis takes a block memory for, where it may choose.
@@ -40,6 +42,8 @@ class Family:
     cells: Mapping[str, Mapping[str, int]]
     used: Mapping[str, str]
     packer: tuple[str, str]
+    pins: tuple[str, str]
+    bitstream: str
     memory_bits: int
     memory_width: int
     block_cost: int
@@ -98,6 +102,8 @@ FAMILIES: dict[str, Family] = {
             "TRELLIS_IO": "io",
         },
         packer=("ecppack", "--textcfg"),
+        pins=("--lpf", ".lpf"),
+        bitstream=".bit",
         memory_bits=18432,
         memory_width=36,
         block_cost=128,
@@ -118,6 +124,8 @@ FAMILIES: dict[str, Family] = {
         },
         used={"ICESTORM_LC": "lut", "ICESTORM_RAM": "bram", "ICESTORM_DSP": "dsp", "SB_IO": "io"},
         packer=("icepack", "--asc"),
+        pins=("--pcf", ".pcf"),
+        bitstream=".bin",
         memory_bits=4096,
         memory_width=16,
         block_cost=64,
@@ -134,21 +142,21 @@ DEVICES: dict[str, Device] = {
             "ice40-up5k",
             "Lattice iCE40UP5K-SG48",
             FAMILIES["ice40"],
-            ("--up5k", "--package", "sg48", "--pcf-allow-unconstrained"),
+            ("--up5k", "--package", "sg48"),
             {"lut": 5280, "ff": 5280, "bram": 30, "dsp": 8, "io": 39},
         ),
         Device(
             "ecp5-25f",
             "Lattice LFE5U-25F-6BG381",
             FAMILIES["ecp5"],
-            ("--25k", "--package", "CABGA381", "--speed", "6", "--lpf-allow-unconstrained"),
+            ("--25k", "--package", "CABGA381", "--speed", "6"),
             {"lut": 24288, "ff": 24288, "bram": 56, "dsp": 28, "io": 197},
         ),
         Device(
             "ecp5-85f",
             "Lattice LFE5U-85F-6BG756",
             FAMILIES["ecp5"],
-            ("--85k", "--package", "CABGA756", "--speed", "6", "--lpf-allow-unconstrained"),
+            ("--85k", "--package", "CABGA756", "--speed", "6"),
             {"lut": 83640, "ff": 83640, "bram": 208, "dsp": 156, "io": 365},
         ),
     )

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from spikejelly_pack.spec.graph.base import Array
 
 from . import tools
 from .activity import assumed
+from .bitstream import CONFIGURATION, check_constraints, copy_constraints, pack_bitstream, write_template
 from .cycles import loads
 from .design import Design
 from .devices import RESOURCES, Device, device
@@ -52,6 +54,7 @@ class Plan:
         simulate: Whether all samples run through the design and every code is compared.
         engine: Simulator.
         synthesize: Whether yosys runs; without it resources are estimates.
+        constraints: File of pins; with it a bitstream is made.
         deadline: Seconds, of each tool's run.
     """
 
@@ -62,6 +65,7 @@ class Plan:
     simulate: bool = True
     engine: str = "auto"
     synthesize: bool = True
+    constraints: str | None = None
     deadline: float = 3600.0
 
 
@@ -110,6 +114,7 @@ def synth(
     with replacing_folder(out) as folder:
         write(design, folder)
         write_vectors(design, folder)
+        write_template(design, target, folder)
         if todo.simulate and codes:
             report["simulation"] = _simulated(design, codes, todo, progress)
         plan_svg = ""
@@ -131,6 +136,8 @@ def synth(
 
 def _check_tools(todo: Plan, target: Device) -> None:
     """Find out before a long run that a tool is missing."""
+    if todo.constraints is not None:
+        check_constraints(todo.constraints, target, placed=todo.synthesize and bool(todo.seeds))
     if todo.synthesize:
         tools.find("yosys")
         if todo.seeds:
@@ -238,10 +245,15 @@ def _implemented(
     report["synthesis"] = {"cells": netlist.cells, "used": netlist.used, "tool": netlist.tool}
     drawn = ""
     if todo.seeds:
-        placed = place(netlist, target, build, seeds=todo.seeds, deadline=todo.deadline, progress=progress)
+        pins = copy_constraints(todo.constraints, target, build) if todo.constraints else None
+        chosen = partial(place, seeds=todo.seeds, constraints=pins, deadline=todo.deadline)
+        placed = chosen(netlist, target, build, progress=progress)
         report["place"] = placed.to_json()
         drawn = floor_plan(tiles(json.loads((build / placed.design).read_text("utf-8")), design.top))
         _keep_median(build, placed)
+        if pins:
+            packed = pack_bitstream(target, build, design.top, todo.deadline, progress)
+            report["bitstream"] = f"{BUILD}/{packed}"
     for name in (*sources, *(path.name for path in build.glob("*.mem"))):
         (build / name).unlink()
     return drawn
@@ -264,7 +276,7 @@ def _check_synthesis(netlist: Synthesis, target: Device) -> None:
 def _keep_median(build: Path, placed: Placed) -> None:
     """Keep the median's routed configuration; the placed netlists are large and no use to anybody."""
     seed = placed.design.removeprefix("placed-").removesuffix(".json")
-    (build / f"routed-{seed}.config").replace(build / "routed.config")
+    (build / f"routed-{seed}.config").replace(build / CONFIGURATION)
     for pattern in ("placed-*.json", "routed-*.config", "timing-*.json"):
         for path in build.glob(pattern):
             path.unlink()

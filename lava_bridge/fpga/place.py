@@ -146,7 +146,7 @@ def pack(
     """Resources that a netlist takes once its cells are packed, placed or not; arguments as :func:`place`."""
     done = tools.run(
         tools.find(device.family.tool),
-        [*device.options, "--json", synthesis.netlist, "--pack-only"],
+        [*device.options, *_pins(device, None), "--json", synthesis.netlist, "--pack-only"],
         folder,
         stage="packing",
         deadline=deadline,
@@ -156,12 +156,19 @@ def pack(
     return {name: used.get(name, synthesis.used[name]) for name in RESOURCES}
 
 
+def _pins(device: Device, constraints: str | None) -> list[str]:
+    """A file that places every pin, or leave to place where none does."""
+    option = device.family.pins[0]
+    return [f"{option}-allow-unconstrained"] if constraints is None else [option, constraints]
+
+
 def route(
     netlist: str,
     device: Device,
     folder: Path,
     seed: int,
     *,
+    constraints: str | None = None,
     deadline: float = 1800.0,
     progress: Callable[[str], Any] = str,
 ) -> Routed:
@@ -172,11 +179,12 @@ def route(
         device: Where it must run.
         folder: Gets ``placed-SEED.json``, ``timing-SEED.json``, the routed configuration and the log.
         seed: Of the placer.
+        constraints: File of pins, relative to ``folder``; every pin of the design must be in it.
         deadline: Seconds.
         progress: Gets the progress line.
 
     Raises:
-        RunError: It does not fit, nextpnr fails or passes the deadline.
+        RunError: It does not fit, a pin is not constrained, nextpnr fails or passes the deadline.
     """
     _, option = device.family.packer
     report = f"timing-{seed}.json"
@@ -184,6 +192,7 @@ def route(
         tools.find(device.family.tool),
         [
             *device.options,
+            *_pins(device, constraints),
             *("--json", netlist, "--write", f"placed-{seed}.json", "--report", report),
             *("--seed", str(seed), "--freq", str(device.family.frequency)),
             *("--timing-allow-fail", option, f"routed-{seed}.config"),
@@ -204,6 +213,7 @@ def place(
     folder: Path,
     *,
     seeds: Sequence[int] = (1, 2, 3),
+    constraints: str | None = None,
     deadline: float = 1800.0,
     progress: Callable[[str], Any] = str,
 ) -> Placed:
@@ -212,7 +222,9 @@ def place(
         raise ParameterError(f"seeds: must be different numbers, got {list(seeds)}; name each once.")
 
     def one(seed: int, tick: Callable[[str], Any]) -> Routed:
-        return route(synthesis.netlist, device, folder, seed, deadline=deadline, progress=tick)
+        return route(
+            synthesis.netlist, device, folder, seed, constraints=constraints, deadline=deadline, progress=tick
+        )
 
     tool = tools.find(device.family.tool)
     stage = f"place and route ({tool.name} {tool.version})"

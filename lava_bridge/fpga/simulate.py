@@ -97,7 +97,9 @@ class Simulator:
         )
         words = said.text.split()
         if words[:1] != ["cycles"]:
-            raise RunError(f"simulate: the bench must say its cycles, said {said.text[:200]!r}; see its log.")
+            raise RunError(
+                f"simulate: the bench must say its cycles, said {said.text[:200]!r}; please report it."
+            )
         return self._collected(samples, int(words[3]), int(words[1]))
 
     def _collected(self, samples: int, first: int, total: int) -> Simulated:

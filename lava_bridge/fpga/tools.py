@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -219,7 +220,8 @@ def run(
     text = log.read_text("utf-8", errors="replace")
     if process.returncode:
         raise RunError(
-            f"{name}: must succeed, ended with code {process.returncode}: {_last_error(text)}; see its log."
+            f"{name}: must succeed, ended with code {process.returncode}: {_last_errors(text)}; its log is "
+            f"kept as {_kept(log)}"
         )
     return Finished(text, time.monotonic() - start)
 
@@ -242,7 +244,13 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _last_error(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+def _last_errors(text: str) -> str:
+    """The last two lines with an error: the last alone may only say that something failed."""
+    lines = [" ".join(line.split()).rstrip(".;") for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if re.search(r"\berror\b", line, re.IGNORECASE)]
-    return " ".join((errors or lines or ["it printed nothing"])[-1].split())[:300].rstrip(".;")
+    return "; ".join(line[:300] for line in errors[-2:] or lines[-1:] or ["it printed nothing"])
+
+
+def _kept(log: Path) -> Path:
+    """A copy that stays when the folder of the failed run is removed."""
+    return Path(shutil.copy(log, tempfile.mkdtemp(prefix="spikepack-")))

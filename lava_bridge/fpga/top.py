@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from .design import Design, Line, Pool, Population, Projection, Stream
 
-__all__ = ["PROBES", "top_text"]
+__all__ = ["PROBES", "port_bits", "top_text"]
 
 PROBES = "SPIKEPACK_PROBES"
 
@@ -30,6 +30,16 @@ def _ports(design: Design) -> Iterator[str]:
         yield f"input  wire {port}_tready"
         yield f"output wire [{_bytes(population.out_bits) - 1}:0] {port}_tdata"
         yield f"output wire {port}_tlast"
+
+
+def port_bits(design: Design) -> list[str]:
+    """Every pin of the top module, ``name`` or ``name[bit]``, in the order of its ports."""
+    found: list[str] = []
+    for port in _ports(design):
+        *_, width, name = port.split()
+        bits = int(width[1:].partition(":")[0]) + 1 if width.startswith("[") else 0
+        found += [f"{name}[{bit}]" for bit in range(bits)] or [name]
+    return found
 
 
 def _probes(design: Design) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 import time
 from pathlib import Path
@@ -91,9 +92,17 @@ def test_run_shows_progress_and_keeps_the_log(bare: Path, tmp_path: Path) -> Non
 
 
 def test_failure_is_one_sentence_with_the_last_error(bare: Path, tmp_path: Path) -> None:
-    tool = script(bare, "t", "echo 'ERROR: no such module'; echo bye; exit 3")
-    with pytest.raises(RunError, match="code 3: ERROR: no such module; see its log"):
+    """The log outlives the folder of the run, which a failure removes."""
+    lines = ["ERROR: far above.", "ERROR: no such module.", "ERROR: failed", "bye"]
+    tool = script(bare, "t", "; ".join(f"echo '{line}'" for line in lines) + "; exit 3")
+    with pytest.raises(
+        RunError, match="code 3: ERROR: no such module; ERROR: failed; its log is kept as"
+    ) as said:
         tools.run(tool, [], tmp_path, stage="synthesis")
+    (tmp_path / "synthesis.log").unlink()
+    kept = Path(str(said.value).rpartition(" as ")[2])
+    assert kept.read_text().splitlines() == lines
+    shutil.rmtree(kept.parent)
 
 
 def test_deadline_stops_the_tool_and_its_children(bare: Path, tmp_path: Path) -> None:

@@ -75,6 +75,11 @@ def _stages(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="of place-and-route; none: no placing",
     )
+    parser.add_argument(
+        "--constraints",
+        metavar="FILE",
+        help="pins of your board (.lpf for ECP5, .pcf for iCE40); with it a bitstream is made",
+    )
     parser.add_argument("--engine", default="auto", help="simulator: auto, verilator, cxxrtl or icarus")
     parser.add_argument(
         "--simulate",

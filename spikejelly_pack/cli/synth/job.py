@@ -81,6 +81,7 @@ def _plan(args: argparse.Namespace) -> Plan:
         simulate=args.simulate,
         engine=args.engine,
         synthesize=args.synth,
+        constraints=args.constraints,
         deadline=args.timeout,
     )
 
@@ -110,4 +111,5 @@ def _print(report: dict[str, Any], out: str) -> None:
             f"{speed['latency_microseconds']:.2f} microseconds, "
             f"{speed['synaptic_operations_per_second']:.3g} synaptic operations per second"
         )
-    print(f"written: {Path(out) / 'report.html'}, {Path(out) / 'report.json'}")
+    written = [report["bitstream"]] if "bitstream" in report else []
+    print(f"written: {', '.join(str(Path(out) / name) for name in ('report.html', 'report.json', *written))}")
