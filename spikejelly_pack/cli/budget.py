@@ -33,7 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--weights", metavar="FILE|NAME", help="state dict, or torchvision's weights by name")
     parser.add_argument("--source", metavar="MODEL", help="source of a .safetensors file of your own model")
-    parser.add_argument("--data", metavar="FILE", help="inputs [N, *] as .npy (default: random in 0..1)")
+    parser.add_argument(
+        "--data", metavar="FILE",
+        help="inputs [N, *] as .npy; for a file of spikepack convert also its folder of images (default: "
+        "random in 0..1)",
+    )  # fmt: skip
     parser.add_argument(
         "--shape", metavar="C,H,W", help=f"of random inputs (default: 3,{_INPUT_SIDE},{_INPUT_SIDE})"
     )
@@ -46,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rate", choices=("digit", "word"), default="digit",
         help="of NS-ACE and energy: digits that are one, or words that are not zero (default: digit)",
     )  # fmt: skip
-    parser.add_argument("--energy", metavar="FILE", help="energy table of your own (JSON)")
+    parser.add_argument(
+        "--energy-table", "--energy", dest="energy", metavar="FILE", help="energy table of your own (JSON)"
+    )
     parser.add_argument("--compare", action="store_true", help="ANN, QANN, LIF and SpikePack in one table")
     parser.add_argument("--strict", action="store_true", help="refuse operations without a counting rule")
     parser.add_argument(
@@ -127,7 +133,7 @@ def _of_exchange_file(args: argparse.Namespace, table: EnergyTable) -> BudgetRep
         raise ParameterError(f"{args.model}: is an integer network, leave out {names}; export it otherwise.")
     network = exchange.load(args.model)
     if args.data:
-        from .export import load_data
+        from .inputs import load_data
 
         values = load_data(args.data).numpy()[: args.samples]
         codes: Any = {op.name: encode(op, values) for op in network.inputs}
@@ -175,10 +181,10 @@ def _digits(args: argparse.Namespace) -> tuple[nn.Module, Tensor]:
 def _input(args: argparse.Namespace, default: Tensor | None) -> Tensor:
     import torch
 
-    from .export import load_data
+    from .inputs import load_data
 
     if args.data:
-        return load_data(args.data)[: args.samples]
+        return load_data(args.data, args.model, args.samples)[: args.samples]
     if default is not None:
         return default[: args.samples]
     try:

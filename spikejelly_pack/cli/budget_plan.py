@@ -40,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-memory", type=float, metavar="BITS", help="of weights and of one code per value"
     )
     limit.add_argument("--max-energy", type=float, metavar="X", help="arithmetic energy, in the table's unit")
-    parser.add_argument("--energy-table", metavar="FILE", help="for --max-energy (default: horowitz_45nm)")
+    parser.add_argument(
+        "--energy-table", "--energy", metavar="FILE", help="for --max-energy (default: horowitz_45nm)"
+    )
     parser.add_argument("--out", required=True, metavar="FILE", help="plan file to write, e.g. plan.json")
     parser.add_argument("--figure", metavar="FILE", help="draw the Pareto front here (SVG)")
     _add_choices(parser)
@@ -146,7 +148,7 @@ def _model_and_data(args: argparse.Namespace) -> tuple[Any, list[Any]]:
     model = model.to(device).eval()
     if (inputs := _inputs(args.data)) is not None:
         return model, [x.to(device) for x in inputs[: args.samples].split(max(1, args.batch))]
-    task = chosen_task(args.task, task_of(args.model))
+    task = chosen_task(args, task_of(args.model))
     if task == "detection":
         raise ParameterError(
             "budget plan: --task must be classification or segmentation, got detection, whose boxes cannot "
@@ -165,7 +167,7 @@ def _inputs(name: str) -> Any:
 
         return (digits() if name == "digits" else event_digits()).train_inputs
     if name.endswith(".npy"):
-        from .export import load_data
+        from .inputs import load_data
 
         return load_data(name)
     return None

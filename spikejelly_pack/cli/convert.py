@@ -29,7 +29,11 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--annotations", metavar="FILE", help="COCO annotations, if not in DIR")
     parser.add_argument("--images", metavar="DIR", help="COCO images, if not in DIR")
-    parser.add_argument("--task", choices=_TASKS, help="default: what the torchvision model is for")
+    parser.add_argument(
+        "--task", choices=_TASKS,
+        help="default: what the torchvision model is for; for your own, classification unless the data have "
+        "COCO annotations",
+    )  # fmt: skip
     parser.add_argument("--batch", type=int, default=16, metavar="N", help="images per batch (default: 16)")
     parser.add_argument("--size", type=int, metavar="N", help="resize images to N x N")
     parser.add_argument("--mean", type=float, nargs="+", metavar="M", help="subtracted, per channel")
@@ -103,7 +107,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     check_writable(args.out)
     steps, sweep = _time_steps(args.time_steps), _sweep(args.sweep)
-    task = chosen_task(args.task, task_of(args.model))
+    task = chosen_task(args, task_of(args.model))
     device = chosen_device(args.device)
     weights = read_weights(args.weights, args.model)
     options = {**weights.options, **({} if args.classes is None else {"classes": args.classes})}
@@ -215,13 +219,18 @@ def _conversion(
     )  # fmt: skip
 
 
-def chosen_task(asked: str | None, known: str | None) -> str:
-    """The task, asked for or the model's own."""
-    if asked is None and known is None:
-        raise ParameterError(
-            f"--task must be given for a model of your own, got none; choose one of {_TASKS}."
-        )
-    return asked or known or ""
+def chosen_task(args: argparse.Namespace, known: str | None) -> str:
+    """The task: asked for, the model's own, or classification where the folder holds no COCO annotations."""
+    from ..tasks.folders import has_annotations
+
+    if args.task is None and known is None:
+        if args.annotations is not None or has_annotations(args.data):
+            raise ParameterError(
+                "--task must be detection or segmentation for a model of your own on COCO data, got none "
+                f"for {args.annotations or args.data}; add it."
+            )
+        return "classification"
+    return args.task or known or ""
 
 
 def chosen_device(name: str) -> Any:

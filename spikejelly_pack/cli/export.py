@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..spec.errors import DtypeError, ParameterError, ShapeError, UnsupportedError
+from ..spec.errors import ParameterError, ShapeError, UnsupportedError
+from .inputs import load_data
 from .plan_option import add_plan_argument, apply_to_nodes, converted_by_plan, read_option
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..bit_budget.plan import BudgetPlan
     from ..spec.graph import Network
 
-__all__ = ["HELP", "add_arguments", "load_data", "run"]
+__all__ = ["HELP", "add_arguments", "run"]
 
 HELP = "write the integer form of a model to an exchange file (.spk)"
 
@@ -29,12 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "file: of spikepack train (.ckpt, .safetensors) or of spikepack convert (FX route)",
     )
     parser.add_argument(
-        "--data",
-        required=True,
-        metavar="FILE",
+        "--data", required=True, metavar="FILE",
         help="inputs [N, *] as .npy (calibration and golden samples), or: digits (the embedded ones); with "
-        "--windows: [W, N, *], or: events (the embedded clips, W = 8)",
-    )
+        "--windows: [W, N, *], or: events (the embedded clips, W = 8); for a file of spikepack convert also "
+        "its folder of images",
+    )  # fmt: skip
     parser.add_argument("--out", required=True, metavar="FILE", help="exchange file to write, e.g. net.spk")
     parser.add_argument(
         "--weights",
@@ -77,41 +76,6 @@ def _add_widths(parser: argparse.ArgumentParser) -> None:
         help="prove, whatever the input, that the network keeps the limits of a device: loihi2, generic_fpga "
         "or a target file (.json)",
     )  # fmt: skip
-
-
-def load_data(path: str) -> Tensor:
-    """Inputs ``[N, *]`` as a float32 tensor from an ``.npy`` file (no pickle), or the embedded digits.
-
-    Raises:
-        DtypeError: The file holds no numbers, or NaN.
-        ParameterError: There is no such file.
-        ShapeError: There is no sample in it.
-    """
-    import numpy as np
-    import torch
-
-    if path == "digits":
-        from ..data import digits
-
-        return digits().test_inputs
-    if not Path(path).is_file():
-        raise ParameterError(f"--data {path}: must be an .npy file, got nothing there; check the path.")
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DtypeError(
-            f"{path}: must be an .npy file of numbers, got {error}; save it with numpy.save."
-        ) from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-        raise DtypeError(
-            f"{path}: must hold one array of numbers, got {getattr(array, 'dtype', 'an archive')}."
-        )
-    if array.ndim < 2 or not len(array):
-        raise ShapeError(f"{path}: must hold samples [N, *], got shape {array.shape}; add the batch axis.")
-    tensor = torch.from_numpy(array.astype(np.float32))
-    if not bool(torch.isfinite(tensor).all()):
-        raise DtypeError(f"{path}: values must be finite, got NaN or infinity; clean the data first.")
-    return tensor
 
 
 def _clips() -> Tensor:
@@ -190,7 +154,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from ..spec.atomic import check_writable
 
     check_writable(args.out)
-    data = _clips() if args.data == "events" else load_data(args.data)
+    data = _clips() if args.data == "events" else load_data(args.data, args.model)
     frames = _frames(data, args)
     plan = read_option(args)
     model = _model(args, plan)

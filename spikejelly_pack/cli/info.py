@@ -1,4 +1,4 @@
-"""``spikepack info``: what is installed here and what can run, or what an exchange file holds."""
+"""``spikepack info``: what is installed here and what can run, or what a file of this package holds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..spec.errors import ParameterError
 
 __all__ = ["HELP", "add_arguments", "run"]
 
-HELP = "what an exchange file holds; without one: versions, interpreters and engines found on this machine"
+HELP = "what a file of this package holds; without one: versions, interpreters and engines on this machine"
 _PACKAGES = (
     "spikejelly-pack",
     "spikingjelly",
@@ -26,7 +26,12 @@ _PACKAGES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("file", nargs="?", metavar="FILE", help="exchange file (.spk) to describe")
+    parser.add_argument(
+        "file",
+        nargs="?",
+        metavar="FILE",
+        help="exchange file (.spk), or what spikepack convert or train wrote",
+    )
     parser.add_argument(
         "--lava", action="store_true", help="every place where a Python 3.10 with Lava was looked for"
     )
@@ -70,12 +75,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _of_file(args: argparse.Namespace) -> dict[str, Any]:
-    from .file_info import describe, text
+    from . import file_info, network_info
 
     if args.lava or args.providers:
         raise ParameterError("info: --lava and --providers are about the machine; leave out FILE, or them.")
-    found = describe(args.file)
-    print(text(found))
+    reader = network_info if args.file.endswith(network_info.SUFFIXES) else file_info
+    found = reader.describe(args.file)
+    print(reader.text(found))
     return found
 
 

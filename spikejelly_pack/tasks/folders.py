@@ -17,7 +17,7 @@ from torch import Tensor
 from ..spec.errors import DtypeError, ParameterError, ShapeError
 from .metrics import IGNORED, coco_module
 
-__all__ = ["Preprocessing", "TaskData", "open_data"]
+__all__ = ["Preprocessing", "TaskData", "has_annotations", "open_data"]
 
 # COCO category ids in the order of the VOC classes that torchvision's segmentation weights know.
 VOC = (0, 5, 2, 16, 9, 44, 6, 3, 17, 62, 21, 67, 18, 19, 4, 1, 64, 20, 63, 7, 72)
@@ -145,6 +145,11 @@ def open_data(
     if task == "classification":
         return _image_folder(root, preprocessing, batch, limit)
     return _coco(root, task, preprocessing, batch, limit, annotations, images, voc)
+
+
+def has_annotations(folder: str | Path) -> bool:
+    """Whether a folder has the layout of COCO data."""
+    return any((Path(folder) / file).is_file() for file, _ in _LAYOUTS)
 
 
 def _chosen(count: int, limit: int | None) -> list[int]:

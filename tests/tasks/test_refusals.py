@@ -65,7 +65,10 @@ def _run(place: Path, changes: dict[str, str | None], capsys: pytest.CaptureFixt
             "or one of IMAGENET1K_V1, DEFAULT for resnet18, got",
         ),
         ({"--model": RESNET}, "must fit the model, got no conv1.weight"),
-        ({"--task": None}, "--task must be given for a model of your own"),
+        (
+            {"--task": None, "--data": "HERE/coco"},
+            "--task must be detection or segmentation for a model of your",
+        ),
         ({"--time-steps": "17"}, "time_steps must be an integer in 1..16, got 17"),
         ({"--time-steps": "many"}, "--time-steps must be 1..16, auto or FILE.json, got 'many'"),
         ({"--time-steps": "HERE/none.json"}, "none.json: must be a JSON file that can be read"),

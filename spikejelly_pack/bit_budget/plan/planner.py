@@ -23,6 +23,7 @@ from .plan_file import BudgetPlan, fingerprint
 from .resources import RESOURCES, SACE, Resource
 from .search import Found, Search, Uniform
 from .structure import structure_of
+from .threads import few_threads
 from .trial import Measured, Trial
 
 __all__ = ["BITS", "STEPS", "Planner"]
@@ -101,13 +102,15 @@ class Planner:
         self.search = Search(
             self.trial, self.structure, self._measured, measure_by or RESOURCES[resource], progress=progress
         )
+        self._macs = sum(place.macs for place in self.structure.layers) * _samples(self.data[0])
         self._found: dict[float, Found] = {}
 
     # -- results ------------------------------------------------------------------------------------
 
     def uniform(self, budget: float) -> Uniform | None:
         """The best uniform choice within a budget, None where none fits."""
-        fitting = [one for one in self.search.uniform() if one.cost <= budget]
+        with few_threads(self._macs):
+            fitting = [one for one in self.search.uniform() if one.cost <= budget]
         return min(fitting, key=lambda one: one.loss, default=None)
 
     def find(self, budget: float) -> Found:
@@ -117,7 +120,8 @@ class Planner:
             ParameterError: There is none; the message says the smallest reachable.
         """
         if budget not in self._found:
-            self._found[budget] = self.search.plan(budget)
+            with few_threads(self._macs):
+                self._found[budget] = self.search.plan(budget)
         return self._found[budget]
 
     def plan(self, budget: float) -> BudgetPlan:
@@ -180,7 +184,8 @@ class Planner:
         )  # fmt: skip
 
     def _checked(self, plan: BudgetPlan) -> Checked:
-        return self.judged(bake_weights(self.network(plan)).eval())
+        with few_threads(self._macs):
+            return self.judged(bake_weights(self.network(plan)).eval())
 
     def judged(self, net: nn.Module) -> Checked:
         """Loss and agreement of a network on the data."""

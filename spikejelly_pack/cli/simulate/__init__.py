@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="exchange file (.spk) made by spikepack export")
     parser.add_argument(
         "--input",
+        "--data",
         metavar="X",
         help=".npy of real values [N, ...] (.npz: an array per input); default: the file's golden samples",
     )

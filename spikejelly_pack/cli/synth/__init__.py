@@ -57,6 +57,7 @@ def _hardware(parser: argparse.ArgumentParser) -> None:
 def _samples(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--input",
+        "--data",
         metavar="X",
         help=".npy of real values [N, ...] (.npz: an array per input); default: the file's golden samples",
     )
