@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..spec.errors import ParameterError
 from ..spec.parameters import MAX_TIME_STEPS
+from ..spec.reason import reason
 from .plan_option import add_plan_argument, chosen_plan, quantized_by
 
 if TYPE_CHECKING:
@@ -181,12 +182,13 @@ def _time_steps(text: str) -> Any:
     if text.endswith(".json"):
         try:
             found = json.loads(Path(text).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ParameterError(
-                f"--time-steps {text}: must be a JSON file that can be read, got {error}; check it."
+                f"--time-steps {text}: must be a JSON file that can be read, got {reason(error)}; check it."
             ) from None
         if not isinstance(found, dict):
-            raise ParameterError(f"--time-steps {text}: must hold T by node, got {type(found).__name__}.")
+            got = type(found).__name__
+            raise ParameterError(f"--time-steps {text}: must hold T by node, got {got}; name the nodes.")
         return found
     try:
         return int(text)

@@ -33,6 +33,8 @@ def load_data(path: str, network: str = "", limit: int | None = FOLDER_LIMIT) ->
     import numpy as np
     import torch
 
+    from ..spec.array_file import read_arrays
+
     if path == "digits":
         from ..data import digits
 
@@ -41,19 +43,15 @@ def load_data(path: str, network: str = "", limit: int | None = FOLDER_LIMIT) ->
         return _images(path, network, limit)
     if not Path(path).is_file():
         raise ParameterError(f"--data {path}: must be an .npy file, got nothing there; check the path.")
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DtypeError(
-            f"{path}: must be an .npy file of numbers, got {error}; save it with numpy.save."
-        ) from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-        raise DtypeError(
-            f"{path}: must hold one array of numbers, got {getattr(array, 'dtype', 'an archive')}."
-        )
-    if array.ndim < 2 or not len(array):
+    found = read_arrays(path, "an .npy file of numbers", "save it with numpy.save")
+    if set(found) != {""} or found[""].dtype.kind not in "fiub":
+        got = found[""].dtype if "" in found else "an archive"
+        raise DtypeError(f"{path}: must hold one array of numbers, got {got}; save it with numpy.save.")
+    array = found[""]
+    if array.ndim < 2 or not array.size:
         raise ShapeError(f"{path}: must hold samples [N, *], got shape {array.shape}; add the batch axis.")
-    tensor = torch.from_numpy(array.astype(np.float32))
+    with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
+        tensor = torch.from_numpy(array.astype(np.float32))
     if not bool(torch.isfinite(tensor).all()):
         raise DtypeError(f"{path}: values must be finite, got NaN or infinity; clean the data first.")
     return tensor

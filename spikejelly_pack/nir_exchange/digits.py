@@ -134,7 +134,7 @@ class Digits:
             dtype = graph.nodes["digit_1"].threshold.dtype
             for values in arrays.values():
                 spread(values, shape)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise ExchangeFileError(
                 f"NIR: the metadata of sub-graph {owner!r} must describe a SpikePack population, got "
                 f"{type(error).__name__}: {error}; write the file again."

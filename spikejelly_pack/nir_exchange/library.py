@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..spec.errors import EnvironmentMissingError, ExchangeFileError, SpikePackError
+from ..spec.reason import reason
 
 __all__ = ["check_arrays", "faults_of_nir", "nir_package"]
 
@@ -15,8 +16,8 @@ _MOST_BYTES = 1 << 31  # of all arrays of a file together
 
 # What nir and h5py raise on input they cannot read: asserts and look-ups without a check are among it.
 _FAULTS = (
-    AssertionError, AttributeError, IndexError, KeyError, MemoryError, OSError, OverflowError, RuntimeError,
-    TypeError, ValueError,
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RecursionError,
+    RuntimeError, TypeError, ValueError,
 )  # fmt: skip
 
 
@@ -65,5 +66,5 @@ def faults_of_nir(owner: str, requirement: str, remedy: str) -> Generator[None]:
     except SpikePackError:
         raise
     except _FAULTS as error:
-        said = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+        said = f"{type(error).__name__}: {reason(error)}"
         raise ExchangeFileError(f"{owner}: {requirement}, got {said}; {remedy}.") from None

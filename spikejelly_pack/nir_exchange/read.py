@@ -21,6 +21,7 @@ from ..recipes.graph import fresh_name
 from ..spec.errors import DtypeError, ExchangeFileError, ParameterError, ShapeError, UnsupportedError
 from ..spec.graph.base import Shape, check_size
 from ..spec.parameters import check_choice
+from ..spec.reason import reason
 from .library import check_arrays, faults_of_nir, nir_package
 from .readers import RULES, Reading
 
@@ -232,10 +233,10 @@ class _Builder:
                     result = torch.func.functional_call(module, bare, (zeros(device="meta"),))
                     check_size(owner, tuple(result.shape[1:]))
                 result = module(zeros())
-        except (RuntimeError, ValueError, IndexError, TypeError, OverflowError) as error:
+        except (ArithmeticError, RuntimeError, ValueError, IndexError, TypeError) as error:
             raise ShapeError(
                 f"{owner}: samples must fit the operation, got shape {shape}: "
-                f"{str(error).splitlines()[0]}; mend the graph."
+                f"{reason(error)}; mend the graph."
             ) from None
         functional.reset_net(module)
         return check_size(owner, tuple(result.shape[1:]))

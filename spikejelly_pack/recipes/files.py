@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..spec.atomic import replacing
 from ..spec.errors import ExchangeFileError, OutputError
+from ..spec.reason import reason
 
 __all__ = ["read_about", "read_tensors", "write_tensors"]
 
@@ -43,8 +44,11 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ExchangeFileError(f"{path}: must be a safetensors file, got {_short(error)}.") from None
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+        # The last four: dtypes that torch lacks.
+        raise ExchangeFileError(
+            f"{path}: must be a safetensors file, got {reason(error)}; make it again."
+        ) from None
 
 
 def read_about(path: str | os.PathLike[str], key: str, maker: str) -> Any:
@@ -60,9 +64,5 @@ def read_about(path: str | os.PathLike[str], key: str, maker: str) -> Any:
             return json.loads((file.metadata() or {})[key])
     except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
         raise ExchangeFileError(
-            f"{path}: must be written by {maker}, got {type(error).__name__}: {_short(error)}; make it again."
+            f"{path}: must be written by {maker}, got {type(error).__name__}: {reason(error)}; make it again."
         ) from None
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]

@@ -1,12 +1,13 @@
 """Calibration that can be stopped and continued: what was seen goes to a file every few batches.
 
 The file says what it belongs to: the network's weights, the settings, and each batch that was read. All three
-are checked, so that statistics of different calibrations never mix.
+are checked, so that statistics of different calibrations never mix; a checksum tells a damaged file.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from ..spec.atomic import check_writable
-from ..spec.errors import ExchangeFileError, ParameterError
+from ..spec.errors import ExchangeFileError, ParameterError, SpikePackError
+from ..spec.reason import reason
 from .files import read_about, read_tensors, write_tensors
 from .nested import tensors_in
 from .observer import Observer
@@ -24,7 +26,7 @@ from .observer import Observer
 __all__ = ["Resumable", "Resume", "State", "observers_state", "restore_observers", "stored_route"]
 
 KEY = "spikepack_calibration"
-VERSION = 1
+VERSION = 2
 State = tuple[dict[str, Tensor], dict[str, Any]]
 
 
@@ -103,8 +105,16 @@ class Resume:
             if found.get(name) != self._about[name]:
                 got = "others" if name == "model" else found.get(name)
                 raise self._another(f"{what}, got {got}")
-        seen.restore(read_tensors(self.path), found["facts"])
-        return list(found["batches"])
+        try:
+            tensors = read_tensors(self.path)
+            if found.get("checksum") != _checksum(tensors, found):
+                raise ValueError("statistics that do not match their checksum")
+            seen.restore(tensors, found["facts"])
+            return list(found["batches"])
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, SpikePackError):
+                raise
+            raise self._another(f"whole statistics, got {reason(error)}") from None
 
     def _another(self, problem: str) -> ExchangeFileError:
         return ExchangeFileError(
@@ -116,12 +126,12 @@ class Resume:
         assert self.path is not None
         tensors, facts = seen.state()
         about = {"version": VERSION, **self._about, "batches": digests, "facts": facts}
-        write_tensors(self.path, tensors, KEY, about)
+        write_tensors(self.path, tensors, KEY, {**about, "checksum": _checksum(tensors, about)})
 
 
 def stored_route(path: str | os.PathLike[str] | None) -> str | None:
     """The route a file was written on; None without a file."""
-    return None if path is None or not Path(path).exists() else str(_read(path)["route"])
+    return None if path is None or not Path(path).exists() else str(_read(path).get("route"))
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -160,6 +170,13 @@ def restore_observers(
         own[owner][key] = value.to(device)
     for name, observer in observers.items():
         observer.restore(own[name], facts[name])
+
+
+def _checksum(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> str:
+    """Of the tensors and of what the JSON document says besides."""
+    told = json.loads(json.dumps({name: about[name] for name in ("batches", "facts")}))
+    names = sorted(tensors)
+    return f"{_digest(tensors[name] for name in names)}-{_text(json.dumps([names, told], sort_keys=True))}"
 
 
 def _text(text: str) -> str:

@@ -24,6 +24,13 @@ class SpikePackError(Exception):
 
     exit_code = 2
 
+    def __str__(self) -> str:
+        """The text on one line: what a file brought along must neither break it nor steer a terminal."""
+        text = super().__str__()
+        if text.isprintable():
+            return text
+        return "".join(c if c.isprintable() else " " if c.isspace() else ascii(c)[1:-1] for c in text)
+
 
 class ParameterError(SpikePackError, ValueError):
     """A parameter is outside its range."""

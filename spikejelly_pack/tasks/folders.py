@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.image_file import read_image
 from ..spec.errors import DtypeError, ParameterError, ShapeError
-from .metrics import IGNORED, coco_module
+from .coco_file import read_coco
+from .metrics import IGNORED
 
 __all__ = ["Preprocessing", "TaskData", "has_annotations", "open_data"]
 
@@ -172,22 +171,9 @@ def _image_folder(root: Path, preprocessing: Preprocessing, batch: int, limit: i
 
     def load(index: int) -> tuple[Tensor, int]:
         path, target = dataset.samples[chosen[index]]
-        return preprocessing(_image(Path(path))), target
+        return preprocessing(read_image(path, "--data")), target
 
     return TaskData("classification", len(chosen), load, batch, list(dataset.classes), {})
-
-
-def _image(path: Path) -> Any:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            image.load()
-            return image
-    except (OSError, UnidentifiedImageError) as error:
-        raise DtypeError(
-            f"--data: {path} must be an image that can be read, got: {error}; check it."
-        ) from None
 
 
 def _find(root: Path, annotations: str | None, images: str | None) -> tuple[Path, Path]:
@@ -206,36 +192,18 @@ def _find(root: Path, annotations: str | None, images: str | None) -> tuple[Path
     return found
 
 
-def _read_coco(place: Path, file: Path) -> tuple[Any, list[str]]:
-    coco_module("coco")
-    from torchvision.datasets import CocoDetection
-
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            dataset: Any = CocoDetection(str(place), str(file))
-        truth: dict[str, Any] = dataset.coco.dataset
-        missing = sorted({"images", "annotations", "categories"} - set(truth))
-        if missing:
-            raise KeyError(f"no {' or '.join(missing)}")
-        names = [category["name"] for category in truth["categories"]]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AssertionError) as error:
-        raise DtypeError(
-            f"--data: {file} must be a COCO annotations file, got {type(error).__name__}: {error}; check the "
-            "file."
-        ) from None
-    if not dataset.ids:
-        raise ParameterError(f"--data: {file} must list an image, got none; check the file.")
-    return dataset, names
-
-
 def _coco(
     root: Path, task: str, preprocessing: Preprocessing, batch: int, limit: int | None,
     annotations: str | None, images: str | None, voc: bool,
 ) -> TaskData:  # fmt: skip
     file, place = _find(root, annotations, images)
-    dataset, names = _read_coco(place, file)
-    truth: dict[str, Any] = dataset.coco.dataset
-    ids = [dataset.ids[i] for i in _chosen(len(dataset.ids), limit)]
+    coco = read_coco(file, outlines=task == "segmentation")
+    truth: dict[str, Any] = coco.dataset
+    if not coco.imgs:
+        raise ParameterError(f"--data: {file} must list an image, got none; check the file.")
+    known = sorted(coco.imgs)
+    ids = [known[i] for i in _chosen(len(known), limit)]
+    names = [category["name"] for category in truth["categories"]]
     kept = set(ids)
     truth = {
         **truth,
@@ -244,8 +212,8 @@ def _coco(
     }
 
     def load(index: int) -> tuple[Tensor, Any]:
-        about = dataset.coco.loadImgs(ids[index])[0]
-        image = _image(place / about["file_name"])
+        about = coco.loadImgs(ids[index])[0]
+        image = read_image(place / about["file_name"], "--data")
         if task == "detection":
             if preprocessing.size is not None:
                 raise ParameterError(
@@ -253,8 +221,13 @@ def _coco(
                     "their own."
                 )
             return preprocessing(image), ids[index]
-        shown = dataset.coco.loadAnns(dataset.coco.getAnnIds(ids[index]))
-        return preprocessing(image), _label_map(dataset.coco, shown, image.size, voc)
+        if image.size != (about["width"], about["height"]):
+            raise DtypeError(
+                f"--data: {place / about['file_name']} must have the size in {file}, got {image.size}; "
+                "check the file."
+            )
+        shown = coco.loadAnns(coco.getAnnIds(ids[index]))
+        return preprocessing(image), _label_map(coco, shown, image.size, voc)
 
     return TaskData(task, len(ids), load, batch, names, truth)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,6 +14,8 @@ from ..recipes.files import read_about, read_tensors, write_tensors
 from ..recipes.stored_graph import graph_of, network_from
 from ..recipes.tree import SpikePackNetwork
 from ..spec.errors import ExchangeFileError, ParameterError
+from ..spec.reason import reason
+from .evaluation import TASKS
 from .models import TORCHVISION, build_model
 
 __all__ = ["Conversion", "is_conversion", "load_conversion", "read_conversion", "save_conversion"]
@@ -87,12 +91,58 @@ def read_conversion(path: str | os.PathLike[str]) -> Conversion:
             f"{path}: must be of version {VERSION}, got another; convert again with this release."
         )
     try:
-        return Conversion(**found)
-    except TypeError as error:
-        said = " ".join(str(error).split())
+        about = Conversion(**found)
+        _check(about)
+    except (TypeError, ValueError) as error:
         raise ExchangeFileError(
-            f"{path}: must be written by spikepack convert, got {said}; convert again."
+            f"{path}: must be written by spikepack convert, got {reason(error)}; convert again."
         ) from None
+    return about
+
+
+def _check(about: Conversion) -> None:
+    """Every entry of the kind and range that :func:`save_conversion` stores."""
+    for name, kind in _KINDS.items():
+        if not isinstance(getattr(about, name), kind) or (kind is int and getattr(about, name) is True):
+            raise TypeError(f"{name} {str(getattr(about, name))[:40]!r}")
+    if about.task not in TASKS:
+        raise ValueError(f"task {about.task!r}, which must be one of {', '.join(TASKS)}")
+    for given, known in ((about.options, _OPTIONS), (about.preprocessing, _PREPROCESSING)):
+        for name, value in given.items():
+            if name not in known or not known[name](value):
+                raise ValueError(f"{name[:40]!r} {str(value)[:40]!r}")
+
+
+def _whole(most: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and 1 <= value <= most
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) in (1, 3) and all(map(_number, value))
+
+
+_KINDS: dict[str, Any] = {
+    "model": str, "task": str, "time_steps": int, "calibrator": str, "channel_wise": bool, "weights": str,
+    "options": dict, "preprocessing": dict, "voc": bool, "calibration_samples": int, "coverage": (int, float),
+    "versions": dict, "route": str,
+}  # fmt: skip
+#: What a file may ask of torchvision: networks are built, and memory taken, before its tensors are compared.
+_OPTIONS: dict[str, Callable[[Any], bool]] = {
+    "classes": _whole(1 << 15),
+    "epsilon": _number,
+    "transform_input": lambda value: isinstance(value, bool),
+}
+_PREPROCESSING: dict[str, Callable[[Any], bool]] = {
+    "size": _whole(1 << 14),
+    "mean": _numbers,
+    "std": _numbers,
+    "channels": _whole(3),
+    "weights": lambda value: isinstance(value, str),
+}
 
 
 def is_conversion(path: str | os.PathLike[str]) -> bool:

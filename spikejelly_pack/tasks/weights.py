@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from ..spec.errors import ParameterError, RunError, UnsupportedError
+from ..spec.reason import reason
 from .models import TORCHVISION, torchvision_model
 
 __all__ = ["Weights", "load_weights", "read_weights", "weights_enum"]
@@ -111,7 +111,6 @@ def weights_enum(name: str, reference: str) -> Any:
 
 
 def _from_file(path: Path) -> dict[str, Tensor]:
-    import safetensors
     import safetensors.torch
     import torch
 
@@ -122,23 +121,17 @@ def _from_file(path: Path) -> dict[str, Tensor]:
             state: Any = safetensors.torch.load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        OSError,
-        safetensors.SafetensorError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        pickle.UnpicklingError,
-    ) as error:
-        reason = str(error).splitlines()[0][:200]
+    except Exception as error:  # noqa: BLE001 (torch raises what its unpickler meets)
         raise ParameterError(
-            f"--weights {path}: must be a state dict as .safetensors or .pth (tensors only), got: {reason}; "
-            "save it with safetensors.torch.save_file."
+            f"--weights {path}: must be a state dict as .safetensors or .pth (tensors only), got: "
+            f"{reason(error, 200)}; save it with safetensors.torch.save_file."
         ) from None
     for key in ("state_dict", "model"):  # what training scripts wrap it in
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise ParameterError(
             f"--weights {path}: must hold tensors by name, got {type(state).__name__}; save "
             "model.state_dict()."

@@ -30,11 +30,11 @@ from .loop import materialize
 from .module import DirectTraining
 from .parsing import named, one_sentence
 from .processes import first_to_report, lost_process, watch_with
-from .saved import load_network, load_weights, read_checkpoint, save_network
+from .saved import load_network, load_weights, network_state, read_checkpoint, save_network
 from .sources import SplitData
 from .thresholds import SAMPLES, fit_thresholds
 
-__all__ = ["TrainCLI", "train"]
+__all__ = ["TrainCLI", "read", "train"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -54,6 +54,9 @@ class TrainCLI(LightningCLI):
             default=None,
             help="epochs without a better accuracy before stopping",
         )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.config = read(parser, args)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         options = self.config
@@ -122,6 +125,16 @@ def train(arguments: Sequence[str]) -> dict[str, Any]:
         return _finish(cli, out)
 
 
+def read(parser: LightningArgumentParser, arguments: list[str]) -> Any:
+    """The settings that arguments and the files they name make, checked; no network is made.
+
+    Raises:
+        SpikePackError: A file is no configuration, or a setting is unknown or of another kind.
+    """
+    with one_sentence():
+        return parser.parse_args(named(arguments))
+
+
 def _parse(arguments: list[str]) -> TrainCLI:
     with _quiet(), one_sentence():
         return TrainCLI(
@@ -129,7 +142,7 @@ def _parse(arguments: list[str]) -> TrainCLI:
             SplitData,
             subclass_mode_data=True,
             run=False,
-            args=named(arguments),
+            args=arguments,
             seed_everything_default=0,
             save_config_callback=None,
             parser_kwargs={"exit_on_error": False, "prog": "spikepack train"},
@@ -140,10 +153,7 @@ def _parse(arguments: list[str]) -> TrainCLI:
 
 def _check_resume(model: DirectTraining, path: str) -> None:
     """Refuse a checkpoint of another network before anything starts."""
-    from .saved import PREFIX
-
-    state = read_checkpoint(path)["state_dict"]
-    kept = {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}
+    kept = network_state(read_checkpoint(path))
     own = {name: value.clone() for name, value in model.network.state_dict().items()}
     load_weights(model.network, kept, path)
     model.network.load_state_dict(own)

@@ -48,16 +48,24 @@ def named(arguments: list[str]) -> list[str]:
     return found
 
 
+# What the parser, Lightning and torch raise on settings of the right kind that make no run.
+_FAULTS = (
+    ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError, RuntimeError,
+    TypeError, ValueError,
+)  # fmt: skip
+
+
 @contextlib.contextmanager
 def one_sentence() -> Generator[None]:
     """Turn the parser's report, many lines that repeat each other, into its innermost statement."""
     from jsonargparse import ArgumentError
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     try:
         yield
     except SpikePackError:
         raise
-    except (ArgumentError, TypeError, ValueError) as error:
+    except (ArgumentError, MisconfigurationException, *_FAULTS) as error:
         for cause in _causes(error):
             if isinstance(cause, SpikePackError):
                 raise cause from None
@@ -86,7 +94,8 @@ def statement_of(report: str) -> str:
     problems = re.findall(r"Problem with given class_path ('[^']+'):\s+(.+)$", report, re.MULTILINE)
     if problems:
         return f"{name}: problem with given class_path {problems[-1][0]}: {problems[-1][1].rstrip('.')}."
-    return f"{name}: {' '.join(report.splitlines()[1].split())}."
+    lines = report.splitlines()
+    return f"{name}: {' '.join(lines[min(1, len(lines) - 1)].split()).rstrip('.')}."
 
 
 def _kind(text: str) -> str:

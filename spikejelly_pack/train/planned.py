@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ..bit_budget.plan import BudgetPlan, apply_plan
+from ..bit_budget.plan import FAULTS, BudgetPlan, apply_plan, checked_plan
 from ..spec.errors import ParameterError
+from ..spec.reason import reason
 from .classifier import Classifier
 
 __all__ = ["plan_of", "planned"]
@@ -32,6 +33,8 @@ def plan_of(config: Any, path: str) -> BudgetPlan:
         ParameterError: It is none.
     """
     try:
-        return BudgetPlan(**config)
-    except TypeError as error:
-        raise ParameterError(f"{path}: the network's plan must be whole, got {error}; train again.") from None
+        return checked_plan(config)
+    except FAULTS as error:
+        raise ParameterError(
+            f"{path}: the network's plan must be whole, got {reason(error)}; train again."
+        ) from None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..spec.atomic import replacing
-from ..spec.errors import OutputError, ParameterError
+from ..spec.errors import OutputError, ParameterError, SpikePackError
+from ..spec.reason import reason
 from .classifier import Classifier
 from .networks import build_network
-from .neurons import NeuronFactory
+from .neurons import NeuronFactory, class_at
 from .planned import plan_of, planned
 
 __all__ = ["CHECKPOINT_KEY", "load_network", "load_weights", "read_checkpoint", "rebuild", "save_network"]
@@ -27,7 +29,9 @@ CHECKPOINT_KEY = "spikepack_network"
 VERSION = 1
 PREFIX = "network."
 #: A file may come from elsewhere: only classes of these packages are looked up for it.
-_TRUSTED = ("spikejelly_pack.", "spikingjelly.")
+_TRUSTED = ("spikejelly_pack.", "spikingjelly.activation_based.")
+#: A description may ask for this many times the numbers of the file, and so many more.
+_TIMES, _MORE = 4, 1 << 20
 
 
 def save_network(net: Classifier, path: str | os.PathLike[str]) -> None:
@@ -62,25 +66,49 @@ def load_network(path: str | os.PathLike[str]) -> Classifier:
         ParameterError: The file is missing, damaged, not of training, or of another network than it says.
     """
     config, state = _read(Path(path))
+    if not isinstance(config, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ParameterError(
+            f"{path}: must hold tensors by name and a description of their network, got something else; "
+            "name a file that spikepack train wrote."
+        )
+    _check_size(config, state, str(path))
     net = rebuild(config, str(path))
     load_weights(net, state, str(path))
     return net.eval()
 
 
+def _check_size(config: dict[str, Any], state: Mapping[str, Tensor], path: str) -> None:
+    """Refuse a description of a network far larger than the file, before memory is taken for it."""
+    with torch.device("meta"):
+        bare = rebuild({**config, "plan": None, "joined": False}, path)
+    wanted, held = (sum(x.numel() for x in some.values()) for some in (bare.state_dict(), state))
+    if wanted > _TIMES * held + _MORE:
+        raise ParameterError(
+            f"{path}: the network's description must fit the {held} numbers of the file, got {wanted}; "
+            "name a file that spikepack train wrote."
+        )
+
+
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if path.suffix != ".safetensors":
         checkpoint = read_checkpoint(path)
-        state = checkpoint["state_dict"]
-        kept = {name.removeprefix(PREFIX): value for name, value in state.items() if name.startswith(PREFIX)}
-        return checkpoint[CHECKPOINT_KEY], kept
+        return checkpoint[CHECKPOINT_KEY], network_state(checkpoint)
     _must_exist(path)
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(CHECKPOINT_KEY)
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         config = json.loads(text) if text else None
-    except (OSError, SafetensorError, ValueError) as error:
-        raise _damaged(path, error) from None
+    except (
+        OSError,
+        SafetensorError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+    ) as error:
+        raise _damaged(path, error) from None  # the last ones: dtypes that torch lacks, JSON without an end
     if not isinstance(config, dict):
         raise ParameterError(
             f"{path}: must be a network saved by spikepack train, got weights without its description; name "
@@ -102,12 +130,18 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 (torch raises what its unpickler meets)
         raise _damaged(file, error) from None
     keys = content.keys() if isinstance(content, dict) else ()
-    if not {"state_dict", CHECKPOINT_KEY} <= set(keys):
+    if not {"state_dict", CHECKPOINT_KEY} <= set(keys) or not isinstance(content["state_dict"], dict):
         raise ParameterError(
             f"{file}: must be a checkpoint of spikepack train, got one without its network's description; "
             "name a file that spikepack train wrote."
         )
     return content
+
+
+def network_state(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """The network's part of a checkpoint's state dict, by the network's own names."""
+    items = checkpoint["state_dict"].items()
+    return {name.removeprefix(PREFIX): value for name, value in items if str(name).startswith(PREFIX)}
 
 
 def _must_exist(path: Path) -> None:
@@ -116,9 +150,8 @@ def _must_exist(path: Path) -> None:
 
 
 def _damaged(path: Path, error: Exception) -> ParameterError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0]
     return ParameterError(
-        f"{path}: the checkpoint must be whole, got a damaged file ({reason}); use an earlier one."
+        f"{path}: the checkpoint must be whole, got a damaged file ({reason(error)}); use an earlier one."
     )
 
 
@@ -128,31 +161,57 @@ def rebuild(config: Mapping[str, Any], path: str) -> Classifier:
     Raises:
         ParameterError: The description is not of this version, or names classes of other packages.
     """
+    with _complete(path):
+        factory = neurons_of(config, path)
+        net = build_network(config["network"], factory, options=config["options"])
+        if config.get("plan"):
+            planned(net, plan_of(config["plan"], path))
+    if config.get("joined"):
+        net.join_windows()
+    return net
+
+
+def neurons_of(config: Mapping[str, Any], path: str) -> NeuronFactory:
+    """The neurons of the network that a file describes.
+
+    Raises:
+        ParameterError: The description is not of this version, or names classes of other packages.
+    """
     if config.get("version") != VERSION:
         raise ParameterError(
             f"{path}: the network's description must be of version {VERSION}, got "
             f"{config.get('version')!r}; use the spikejelly-pack that wrote it."
         )
-    try:
-        neuron, name, options = dict(config["neuron"]), config["network"], config["options"]
+    with _complete(path):
+        neuron = dict(config["neuron"])
         for named in _class_paths(neuron):
-            if not str(named).startswith(_TRUSTED):
-                raise ParameterError(
-                    f"{path}: classes must be of spikejelly_pack or spikingjelly, got {named!r}; build the "
-                    "network yourself and load the weights into it."
-                )
+            _check_class(named, path)
         place = neuron.pop("class_path")
-        factory = NeuronFactory(place, neuron.pop("init_args"), **neuron)
-    except (KeyError, TypeError, AttributeError) as error:
+        return NeuronFactory(place, neuron.pop("init_args"), **neuron)
+
+
+@contextmanager
+def _complete(path: str) -> Generator[None]:
+    """Tell what a description lacks in one sentence."""
+    try:
+        yield
+    except SpikePackError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ParameterError(
-            f"{path}: the network's description must be complete, got {type(error).__name__}: {error}."
+            f"{path}: the network's description must be complete, got {type(error).__name__}: "
+            f"{reason(error)}; train again."
         ) from None
-    net = build_network(name, factory, options=options)
-    if config.get("plan"):
-        planned(net, plan_of(config["plan"], path))
-    if config.get("joined"):
-        net.join_windows()
-    return net
+
+
+def _check_class(named: Any, path: str) -> None:
+    """Only modules (neurons, surrogates) of trusted packages are made: no other class, whatever it does."""
+    kind = class_at(named, path) if str(named).startswith(_TRUSTED) else None
+    if kind is None or not issubclass(kind, nn.Module) or not kind.__module__.startswith(_TRUSTED):
+        raise ParameterError(
+            f"{path}: classes must be of spikejelly_pack or spikingjelly (modules only), got "
+            f"{named!r}; build the network yourself and load the weights into it."
+        )
 
 
 def _class_paths(value: Any) -> list[Any]:

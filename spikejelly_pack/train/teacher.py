@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..spec.errors import ParameterError
+from ..recipes.files import read_tensors
+from ..spec.errors import ExchangeFileError, ParameterError
+from ..spec.reason import reason
 from .saved import load_network
 
 __all__ = ["load_teacher"]
@@ -33,12 +35,10 @@ def load_teacher(reference: str, weights: str | None = None) -> nn.Module:
 
 
 def _load(net: nn.Module, path: str) -> None:
-    import safetensors.torch
-
     try:
-        net.load_state_dict(safetensors.torch.load_file(path))
-    except (OSError, safetensors.SafetensorError, RuntimeError) as error:
-        line = str(error).splitlines()[0]
+        net.load_state_dict(read_tensors(path))
+    except (ExchangeFileError, RuntimeError) as error:
         raise ParameterError(
-            f"{path}: must be the teacher's state dict as safetensors, got: {line}."
+            f"{path}: must be the teacher's state dict as safetensors, got: {reason(error)}; save it with "
+            "safetensors.torch.save_file."
         ) from None

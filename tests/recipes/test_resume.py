@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from spikejelly_pack import convert
+from spikejelly_pack.recipes.resume import _checksum
 from spikejelly_pack.spec.errors import ExchangeFileError, OutputError, ParameterError
 
 
@@ -104,6 +105,10 @@ def test_only_what_is_new_is_observed(soft: bool, batches: list[Tensor], tmp_pat
     assert about["route"] == ("module" if soft else "fx")
     name = next(name for name in tensors if name.endswith("|top"))
     tensors[name] = tensors[name] * 1000
+    safetensors.torch.save_file(tensors, path, {"spikepack_calibration": json.dumps(about)})
+    with pytest.raises(ExchangeFileError, match="statistics that do not match their checksum"):
+        convert(make(soft), batches, progress=False, calibrator="max", resume=path)
+    about["checksum"] = _checksum(tensors, about)
     metadata = {"spikepack_calibration": json.dumps(about)}
     safetensors.torch.save_file(tensors, path, metadata)
     got: Any = convert(make(soft), batches, progress=False, calibrator="max", resume=path)

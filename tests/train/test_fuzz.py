@@ -13,16 +13,9 @@ import yaml
 from spikejelly_pack.spec.errors import SpikePackError
 from spikejelly_pack.train import command
 
-#: A configuration is parsed and made into a network, data and a trainer: half a second, not microseconds.
-EXAMPLES = pytest.mark.parametrize("examples", [5, pytest.param(2000, marks=pytest.mark.fuzz)])
-
-
-def reads_or_refuses(path: Path, fuzzing: Any) -> None:
-    # meta: a network of absurd width takes no memory
-    with warnings.catch_warnings(), torch.device("meta"):
-        warnings.simplefilter("ignore")
-        _, said = fuzzing.outcome(lambda file: command._parse(["--config", str(file)]), path, SpikePackError)
-    assert "\n" not in said
+EXAMPLES = pytest.mark.parametrize("examples", [100, pytest.param(100_000, marks=pytest.mark.fuzz)])
+#: Here the configuration is made into a network, data and a trainer: a tenth of a second each.
+FEWER = pytest.mark.parametrize("examples", [10, pytest.param(2000, marks=pytest.mark.fuzz)])
 
 
 @pytest.fixture
@@ -32,22 +25,42 @@ def config(tiny: Path, tmp_path: Path) -> Path:
     return path
 
 
+def altered(config: Path, fuzzing: Any) -> Any:
+    """Every other input is the document with other content, the others the file with other bytes."""
+    text = config.read_bytes()
+    content, damage = fuzzing.altered_json(yaml.safe_load(text)), fuzzing.altered_bytes(text)
+    return fuzzing.choice_of(
+        {
+            "content": lambda random: yaml.safe_dump(content(random)).encode("utf-8", "surrogatepass"),
+            "bytes": damage,
+        }
+    )
+
+
 @EXAMPLES
-def test_altered_content(config: Path, fuzzing: Any, examples: int) -> None:
-    def check(changed: Any) -> None:
-        fuzzing.put(config, yaml.safe_dump(changed))
-        reads_or_refuses(config, fuzzing)
+def test_reading(config: Path, fuzzing: Any, examples: int) -> None:
+    """The document against the options of a run: names, kinds and ranges."""
+    parser = command._parse(["--config", str(config)]).parser
 
-    fuzzing.run(fuzzing.altered_json(yaml.safe_load(config.read_text())), check, examples)
+    def check(made: tuple[str, bytes]) -> None:
+        fuzzing.put(config, made[1])
+        fuzzing.outcome(lambda file: command.read(parser, ["--config", str(file)]), config, SpikePackError)
+
+    fuzzing.run(altered(config, fuzzing), check, examples)
 
 
-@EXAMPLES
-def test_altered_bytes(config: Path, fuzzing: Any, examples: int) -> None:
-    def check(data: bytes) -> None:
-        fuzzing.put(config, data)
-        reads_or_refuses(config, fuzzing)
+@FEWER
+def test_making(config: Path, fuzzing: Any, examples: int) -> None:
+    """And the objects that it describes."""
 
-    fuzzing.run(fuzzing.altered_bytes(config.read_bytes()), check, examples)
+    def check(made: tuple[str, bytes]) -> None:
+        fuzzing.put(config, made[1])
+        # meta: a network of absurd width takes no memory
+        with warnings.catch_warnings(), torch.device("meta"):
+            warnings.simplefilter("ignore")
+            fuzzing.outcome(lambda file: command._parse(["--config", str(file)]), config, SpikePackError)
+
+    fuzzing.run(altered(config, fuzzing), check, examples)
 
 
 @pytest.mark.parametrize("value", [None, []])

@@ -16,12 +16,19 @@ from torch.nn.utils import parametrize
 from ...spec.atomic import write_text
 from ...spec.errors import ExchangeFileError, ParameterError
 from ...spec.parameters import check_time_steps
+from ...spec.reason import reason
 from ..quantize.quantizers import check_bits
 
-__all__ = ["VERSION", "BudgetPlan", "fingerprint", "read_plan", "write_plan"]
+__all__ = ["FAULTS", "VERSION", "BudgetPlan", "checked_plan", "fingerprint", "read_plan", "write_plan"]
 
 FORMAT, VERSION = "spikepack-plan", 1
 _ROUTES = ("fx", "module", "spiking")
+#: Options of a conversion that a file may set; others name code, files and devices of this machine.
+_OPTIONS = {
+    "calibrator", "channel_wise", "compare", "error_bound", "improve", "rounding", "share_calls", "strict",
+}  # fmt: skip
+#: What entries that no plan has make us and Python raise.
+FAULTS = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
 @dataclass
@@ -116,24 +123,24 @@ def read_plan(path: str | os.PathLike[str]) -> BudgetPlan:
             raise ExchangeFileError(
                 f"{path}: must be of version {VERSION}, got {version}; plan again with this release."
             )
-        plan = BudgetPlan(**found)
-        _check(plan)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-    ) as error:
+        return checked_plan(found)
+    except FAULTS as error:
         if isinstance(error, ExchangeFileError):
             raise
-        reason = " ".join(str(error).split()).rstrip(".")[:200]
         raise ExchangeFileError(
-            f"{path}: must be written by spikepack budget plan, got {type(error).__name__}: {reason}; plan "
-            "again."
+            f"{path}: must be written by spikepack budget plan, got {type(error).__name__}: "
+            f"{reason(error)}; plan again."
         ) from None
+
+
+def checked_plan(entries: dict[str, Any]) -> BudgetPlan:
+    """The plan with these entries, which may come from a file.
+
+    Raises:
+        ValueError, TypeError, ...: What :data:`FAULTS` holds: an entry is missing, unknown or out of range.
+    """
+    plan = BudgetPlan(**entries)
+    _check(plan)
     return plan
 
 
@@ -146,5 +153,7 @@ def _check(plan: BudgetPlan) -> None:
         check_bits(bits, f"layer {path!r}")
     if plan.weight_bits.keys() != plan.shapes.keys():
         raise ValueError("weight_bits and shapes name different layers")
+    if unknown := sorted(set(plan.conversion) - _OPTIONS):
+        raise ValueError(f"options of the conversion {unknown}")
     if not all(math.isfinite(float(value)) for value in (plan.budget, plan.cost)):
         raise ValueError("budget and cost must be numbers")

@@ -11,8 +11,9 @@ import numpy as np
 
 import lava_bridge
 from spikejelly_pack.spec import exchange
+from spikejelly_pack.spec.array_file import read_arrays
 from spikejelly_pack.spec.atomic import check_writable, replacing
-from spikejelly_pack.spec.errors import DtypeError, ParameterError, RunError, ShapeError
+from spikejelly_pack.spec.errors import ParameterError, RunError, ShapeError
 from spikejelly_pack.spec.execute import as_inputs, encode, run_packed
 from spikejelly_pack.spec.firing import packed_code
 from spikejelly_pack.spec.graph import Network
@@ -118,21 +119,15 @@ def sample_codes(network: Network, args: argparse.Namespace) -> dict[str, Array]
 
 
 def _read(network: Network, path: str) -> dict[str, Array]:
-    try:
-        content = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DtypeError(
-            f"{path}: must be an .npy or .npz file of numbers, got {error}; check the file."
-        ) from None
+    content = read_arrays(path, "an .npy or .npz file of numbers", "check the file")
     names = [op.name for op in network.inputs]
-    if isinstance(content, np.ndarray):
+    if set(content) == {""}:
         if len(names) != 1:
             raise ShapeError(f"{path}: the network has inputs {names}; pass an .npz with one array for each.")
-        return {names[0]: content}
-    with content:
-        if missing := sorted(set(names) - set(content.files)):
-            raise ShapeError(f"{path}: must hold an array for each input, got none for {missing}; add it.")
-        return {name: content[name] for name in names}
+        return {names[0]: content[""]}
+    if missing := sorted(set(names) - set(content)):
+        raise ShapeError(f"{path}: must hold an array for each input, got none for {missing}; add it.")
+    return {name: content[name] for name in names}
 
 
 def _write(path: str, result: lava_bridge.Simulation) -> None:

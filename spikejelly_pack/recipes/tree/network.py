@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...neuron import SpikePackNode
 from ...spec.errors import ExchangeFileError, ParameterError, UnsupportedError
+from ...spec.reason import reason
 from ..files import read_tensors, write_tensors
 from ..moments import Moments
 from .hooks import attach
@@ -244,15 +245,28 @@ class SpikePackNetwork(nn.Module):
         try:
             tensors = read_tensors(path)
             plan = Plan.from_tensor(tensors["plan_bytes"])
+            _check_sizes(plan, tensors)
             network = cls(model.eval(), plan, extra_rules)
             network.load_state_dict(tensors)
-        except (KeyError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise ExchangeFileError(
-                f"{path}: must hold a converted network that fits {type(model).__name__}, got {reason}; pass "
-                "the architecture it was saved from."
+                f"{path}: must hold a converted network that fits {type(model).__name__}, got "
+                f"{reason(error)}; pass the architecture it was saved from."
             ) from None
         return network
+
+
+def _check_sizes(plan: Plan, tensors: dict[str, Any]) -> None:
+    """Refuse a plan that asks for more numbers than the file holds, before memory is taken for them."""
+    for place, found in plan.places.items():
+        for operand, about in found.operands.items():
+            held = tensors[f"nodes.{node_name(place, operand)}.theta"].numel()
+            if about.thresholds != held:
+                raise ValueError(f"{about.thresholds} thresholds for {held} in the file at {place!r}")
+    for place, channels in plan.corrections.items():
+        held = tensors[f"corrections.{module_name(place)}.gain"].numel()
+        if channels != held:
+            raise ValueError(f"{channels} corrected channels for {held} in the file at {place!r}")
 
 
 def _node(plan: Plan, about: Operand) -> ValueNode:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ...spec.errors import ParameterError
+from ...spec.array_file import read_arrays
+from ...spec.errors import DtypeError, ParameterError
 from .augment import Augmented, flip, shift
 from .base import SplitData, missing
 
@@ -43,14 +43,7 @@ class FrameFolder(Dataset[Any]):
             ParameterError: The file is damaged or holds other frames.
         """
         path, target = self.files[index]
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                frames = torch.from_numpy(np.asarray(content["frames"], np.float32))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ParameterError(
-                f"{path}: must be an .npz file with an array 'frames', got {error}; delete it and integrate "
-                "the events again."
-            ) from None
+        frames = _frames(path)
         if frames.ndim != 4 or frames.shape[:2] != (self.windows, 2):
             raise ParameterError(
                 f"{path}: frames must be [{self.windows}, 2, H, W], got {tuple(frames.shape)}; integrate the "
@@ -59,6 +52,19 @@ class FrameFolder(Dataset[Any]):
         if self.size is not None and frames.shape[-2:] != (self.size, self.size):
             frames = _resize(frames, self.size)
         return frames, target
+
+
+def _frames(path: Path) -> Tensor:
+    wanted, remedy = "an .npz file with an array 'frames'", "delete it and integrate the events again"
+    try:
+        content = read_arrays(path, wanted, remedy)
+    except DtypeError as error:
+        raise ParameterError(str(error)) from None
+    frames = content.get("frames")
+    if frames is None or frames.dtype.kind not in "fiub":
+        got = "none" if frames is None else f"one of {frames.dtype}"
+        raise ParameterError(f"{path}: must be {wanted} of numbers, got {got}; {remedy}.")
+    return torch.from_numpy(frames.astype(np.float32))
 
 
 def _resize(frames: Tensor, size: int) -> Tensor:

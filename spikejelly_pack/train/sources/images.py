@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch.utils.data import Dataset
 
+from ...data.image_file import read_image
 from ...spec.errors import ParameterError
 from .base import SplitData, missing
 
@@ -101,8 +102,8 @@ class ImageFolderData(SplitData):
         change = v2.Compose([v2.RandomResizedCrop(self.size), v2.RandomHorizontalFlip(), *plain])
         whole = v2.Compose([v2.Resize(round(self.size * 8 / 7)), v2.CenterCrop(self.size), *plain])
         try:
-            train = ImageFolder(self.root / "train", _rgb(change))
-            val = ImageFolder(self.root / "val", _rgb(whole))
+            train = ImageFolder(self.root / "train", _rgb(change), loader=read_image)
+            val = ImageFolder(self.root / "val", _rgb(whole), loader=read_image)
         except OSError as error:  # FileNotFoundError: no folder, no class, no image
             command = (
                 f"unpacking the images into {self.root}/train/CLASS/ and {self.root}/val/CLASS/ (ImageNet: "
