@@ -14,12 +14,12 @@ from collections.abc import Callable
 from typing import Any
 
 from spikejelly_pack.spec import errors
-from spikejelly_pack.spec.errors import RunError, SpikePackError
+from spikejelly_pack.spec.errors import RunError
 
 from .find import Interpreter, worker_environment
-from .protocol import from_line, to_line
+from .protocol import from_line, to_line, well_formed
 
-__all__ = ["GRACE_SECONDS", "Worker"]
+__all__ = ["GRACE_SECONDS", "Worker", "answer"]
 
 # The worker keeps the deadline itself and cleans up; only one that does not is ended from here.
 GRACE_SECONDS = 10.0
@@ -94,12 +94,9 @@ class Worker:
                 ) from None
             if message is None:
                 raise self._died()
-            if message["kind"] == "progress":
-                report(message["done"], message["samples"])
-            elif message["kind"] == "error":
-                raise self._reported(message)
-            elif message["kind"] == "result":
-                return message
+            result = answer(message, report, self.log)
+            if result is not None:
+                return result
 
     def _died(self) -> RunError:
         try:
@@ -112,10 +109,6 @@ class Worker:
 
     def _failure(self, text: str, trace: str = "") -> RunError:
         return _with_log(RunError(text), trace or self.log())
-
-    def _reported(self, message: dict[str, Any]) -> SpikePackError:
-        kind = getattr(errors, message["type"], RunError)
-        return _with_log(kind(message["text"]), message["trace"] or self.log())
 
     def log(self) -> str:
         """The end of what the worker and Lava wrote to standard error."""
@@ -148,6 +141,27 @@ class Worker:
         except subprocess.TimeoutExpired:
             return False
         return True
+
+
+def answer(
+    message: dict[str, Any], report: Callable[[int, int], None], log: Callable[[], str] = str
+) -> dict[str, Any] | None:
+    """The result, if the message is one; progress is reported, a message of no known form left out.
+
+    Raises:
+        SpikePackError: The worker reports one.
+    """
+    if not well_formed(message):
+        return None
+    if message["kind"] == "progress":
+        report(message["done"], message["samples"])
+        return None
+    if message["kind"] == "error":
+        known = message["type"] in errors.__all__
+        kind = getattr(errors, message["type"]) if known else RunError
+        text = message["text"] or "Lava worker: failed without a word; see the log."
+        raise _with_log(kind(text), message["trace"] or log())
+    return message
 
 
 def _close(stream: Any) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "Interpreter",
     "cache_folder",
     "candidates",
+    "described",
     "find",
     "look",
     "probe",
@@ -135,11 +136,10 @@ def probe(origin: str, path: Path) -> Candidate:
     if answer.returncode != 0:
         lines = answer.stderr.strip().splitlines()
         return unfit(f"fails: {lines[-1] if lines else f'exit code {answer.returncode}'}")
-    try:
-        found = json.loads(answer.stdout.strip().splitlines()[-1])
-        python = ".".join(map(str, found["version"]))
-    except (ValueError, KeyError, IndexError, TypeError):
+    found = described(answer.stdout)
+    if found is None:
         return unfit("is not a Python interpreter")
+    python = str(found["python"])
     if not python.startswith("3.10."):
         return unfit(f"is Python {python}, not 3.10")
     if found["lava"] != LAVA_VERSION:
@@ -150,7 +150,18 @@ def probe(origin: str, path: Path) -> Candidate:
         return unfit("has no spikejelly-pack")
     if found["fingerprint"] != fingerprint():
         return unfit("is stale: it holds other code of spikejelly-pack than the caller")
-    return Candidate(origin, str(path), None, Interpreter(str(path), python, found["lava"]))
+    return Candidate(origin, str(path), None, Interpreter(str(path), python, LAVA_VERSION))
+
+
+def described(output: str) -> dict[str, str | None] | None:
+    """What a candidate says it is, by ``python``, ``lava`` and ``fingerprint``; None: it is no Python."""
+    try:
+        found = json.loads(output.strip().splitlines()[-1])
+        python = ".".join(str(int(number)) for number in found["version"])
+        kept = {name: None if found[name] is None else str(found[name]) for name in ("lava", "fingerprint")}
+    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
+        return None
+    return {"python": python, **kept}
 
 
 def look(python: str | os.PathLike[str] | None = None) -> list[Candidate]:

@@ -23,6 +23,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from ..spec.atomic import check_writable, write_text
 from ..spec.errors import OutputError, ParameterError, RunError, SpikePackError
+from ..spec.reason import reason
 from .averaging import WarmAverage
 from .best import BestCheckpoint
 from .files import AtomicCheckpoints
@@ -162,7 +163,8 @@ def _check_resume(model: DirectTraining, path: str) -> None:
 def _fit(cli: TrainCLI, resume: str | None, last: Path) -> None:
     trainer = cli.trainer
     try:
-        trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
+        with _restoring(trainer, resume):
+            trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=resume, weights_only=True)
     except SpikePackError:
         raise
     except OSError as error:
@@ -187,6 +189,34 @@ def _fit(cli: TrainCLI, resume: str | None, last: Path) -> None:
         raise RunError(_lost(who, last)) from None
     if trainer.interrupted:
         raise KeyboardInterrupt
+
+
+class _Begun(pl.Callback):
+    """Whether training, or the check of the validation part before it, has begun."""
+
+    begun = False
+
+    def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.begun = True
+
+    on_train_start = on_sanity_check_start
+
+
+@contextlib.contextmanager
+def _restoring(trainer: Any, resume: str | None) -> Generator[None]:
+    """Tell in one sentence what Lightning cannot restore of a checkpoint: optimizer, schedule, progress."""
+    watch = _Begun()
+    if resume:
+        trainer.callbacks.append(watch)
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, SpikePackError) or not resume or watch.begun:
+            raise
+        raise ParameterError(
+            f"{resume}: the checkpoint must continue this run, got {type(error).__name__}: {reason(error)}; "
+            "use an earlier one, or train with the configuration it is from."
+        ) from None
 
 
 def _lost(who: str, last: Path) -> str:
