@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from spikejelly_pack.cli.export import load_data
+from spikejelly_pack.cli.inputs import load_data
 from spikejelly_pack.cli.simulate.job import sample_codes
 from spikejelly_pack.spec.array_file import MOST_BYTES, read_arrays
 from spikejelly_pack.spec.errors import DtypeError, SpikePackError
