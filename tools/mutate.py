@@ -43,7 +43,9 @@ def main() -> int:
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--sample", type=int, help="how many mutants (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="which sample (default: 0)")
-    parser.add_argument("--file", default="", help="only files whose path holds this text")
+    parser.add_argument(
+        "--file", nargs="+", default=[""], help="only files whose path holds one of these texts"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="processes at once (default: 1)")
     parser.add_argument(
         "--fail-under", type=float, default=0.0, help="smallest score in percent (default: 0)"
@@ -56,7 +58,7 @@ def main() -> int:
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as work:
         mutants, judge = PARTS[given.part](Path(work), given.jobs)
-        mutants = [mutant for mutant in mutants if given.file in mutant.file]
+        mutants = [mutant for mutant in mutants if any(part in mutant.file for part in given.file)]
         chosen = sample(mutants, given.sample, given.seed)
         print(f"{given.part}: {len(chosen)} of {len(mutants)} mutants, seed {given.seed}", flush=True)
         status = summary(judge(chosen), given.fail_under, reasons)

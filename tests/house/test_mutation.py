@@ -165,6 +165,18 @@ def test_tests_that_did_not_run_are_no_verdict(tool: Any, report: ModuleType, tm
         tool("forks").judge(ended, mutants(report, 5)[4:], tmp_path, 1)
 
 
+def test_a_mutant_that_never_ends_is_killed(
+    tool: Any, report: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def turn(mutant: Any, folder: Path) -> int:
+        while True:
+            pass
+
+    monkeypatch.setattr(tool("forks"), "CPU_SECONDS", 1)
+    [mutant] = mutants(report, 1)
+    assert tool("forks").judge(turn, [mutant], tmp_path, 1) == {mutant: "killed"}
+
+
 def test_a_copy_is_changed_never_the_source(
     tool: Any, report: ModuleType, tmp_path: Path, repository: Path
 ) -> None:

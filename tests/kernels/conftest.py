@@ -39,6 +39,10 @@ def tricky(shape: tuple[int, ...], theta: torch.Tensor, params: NeuronParameters
     u = torch.where(pick == 2, torch.nextafter(tie, tie - 1), u)
     u = torch.where(pick == 3, theta * torch.randint(-1, 2, shape, generator=generator), u)
     special = torch.tensor([float("nan"), float("inf"), -float("inf"), 0.0, -0.0, 1e-40, -1e-40, 3e38, -3e38])
+    # GPUs make a NaN of ones; rounded to fewer bits like a number it would become a zero or an infinity.
+    special = torch.cat(
+        [special, torch.tensor([0x7FFFFFFF, -1, 0x7F800001], dtype=torch.int32).view(torch.float32)]
+    )
     where = torch.rand(shape, generator=generator) < 0.05
     drawn = special[torch.randint(0, len(special), shape, generator=generator)]
     return torch.where(where, drawn, u)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,12 +47,13 @@ class Case:
     amplitude: str
     values_dtype: torch.dtype
     seed: int
+    carried: bool = True  # with a leak: into the first window, too
 
     def __str__(self) -> str:
         kinds = f"{self.dtype}-{self.values_dtype}".replace("torch.", "")
         return (
             f"T{self.time_steps}-tau{self.tau}-{'signed' * self.signed}-{kinds}-{self.layout}"
-            f"-leak{self.leak}{self.carry}-{self.rounding}-{self.amplitude}"
+            f"-leak{self.leak}{self.carry}-{self.rounding}-{self.amplitude}{'' if self.carried else '-first'}"
         )
 
     @property
@@ -83,7 +84,9 @@ class Case:
         carry = torch.linspace(-1, 1, u[0].numel()).reshape(u[0].shape) * spread
         carry = machine.out(u[0], torch.float32, shift).copy_(machine.put(carry))
         nan = torch.zeros(1, dtype=torch.int32, device=machine.device)
-        carries = {"carry_in": carry, "carry_out": carry_out} if self.leak else {}
+        carries = (
+            {"carry_out": carry_out} | ({"carry_in": carry} if self.carried else {}) if self.leak else {}
+        )
         launcher.fire(
             machine.queue,
             given,
@@ -109,7 +112,9 @@ class Case:
     def expected(self, u: torch.Tensor, theta: torch.Tensor, carry: torch.Tensor) -> dict[str, torch.Tensor]:
         """What torch makes of it."""
         params = self.params
-        _, after, start = functional.spikepack_windows(u.float(), carry if self.leak else None, theta, params)
+        _, after, start = functional.spikepack_windows(
+            u.float(), carry if self.leak and self.carried else None, theta, params
+        )
         code = ops.signed_code(start, theta, params)
         value = {"code": code, "unit": ops.decode_code(code, params)}
         value["scaled"] = theta * value["unit"]
@@ -143,6 +148,8 @@ def sample(count: int) -> list[Case]:
 
 
 CASES = sample(56)
+# The same kernels where nothing comes before the first window.
+CASES += [replace(case, carried=False) for case in CASES if case.leak][:6]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -122,6 +122,17 @@ def test_pooling_is_the_maximum_of_the_codes(
     assert_same(case(machine))
 
 
+@pytest.mark.parametrize("codes", [[65534, 65535], [65535, 65534], [32768, 32767], [1, 0], [-65535, -65534]])
+def test_the_last_of_sixteen_digits_decides(codes: list[int], machine: Any) -> None:
+    """Codes of most digits, which a float just holds: the larger one wins, whichever comes first."""
+    words = torch.tensor(codes, dtype=torch.int32).reshape(1, 1, 1, 2)
+    train = functional.unpack(words, 16).unsqueeze(0)
+    geometry = PoolGeometry((1, 2), (1, 2))
+    out = machine.out(train[..., :1].contiguous())
+    launcher.pool_digits(machine.queue, machine.put(train), out, geometry)
+    assert torch.equal(out[0].cpu(), functional.unpack(words.amax(-1, keepdim=True), 16))
+
+
 def test_pooled_digits_of_a_node_decode_to_the_pooled_values(machine: Any) -> None:
     """What the kernel makes of a node's spikes is what pooling its decoded values makes."""
     node = SpikePackNode(4, form="packed", step_mode="s")

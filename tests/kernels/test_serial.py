@@ -58,12 +58,14 @@ class Neuron:
 
 @dataclass(frozen=True)
 class Windows:
-    """Three windows at once."""
+    """Three windows at once; with a leak, a carry comes into the first one where ``carried``."""
 
     neuron: Neuron
+    carried: bool = True
+    amplitude: str = "scaled"
 
     def __str__(self) -> str:
-        return str(self.neuron)
+        return f"{self.neuron}{'' if self.carried else '-first'}-{self.amplitude}"
 
     def __call__(self, machine: Any) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         n, params = self.neuron, self.neuron.params
@@ -76,7 +78,10 @@ class Windows:
         spikes, codes = machine.out(split), machine.out(window, functional.code_dtype(n.time_steps, n.signed))
         start, values = machine.out(window, torch.float32), machine.out(window)
         after = machine.out(x[0], torch.float32)
-        carries = {"carry_in": machine.put(first), "carry_out": after} if n.leak else {}
+        carries = {"carry_out": after} if n.leak else {}
+        if n.leak and self.carried:
+            carries["carry_in"] = machine.put(first)
+        nan = torch.zeros(1, dtype=torch.int32, device=machine.device)
         launcher.serial(
             machine.queue,
             machine.put(split),
@@ -85,18 +90,23 @@ class Windows:
             spikes=spikes,
             codes=codes,
             values=values,
-            amplitude="scaled",
+            amplitude=self.amplitude,
             start=start,
+            nan_seen=nan,
             channel_axis=None if n.axis is None else n.axis + 2,
             **carries,
         )
-        train, carry, membrane = functional.spikepack_multi_step(x, first if n.leak else None, spread, params)
+        before = first if n.leak and self.carried else None
+        train, carry, membrane = functional.spikepack_multi_step(x, before, spread, params)
         code = ops.signed_code(membrane, spread, params)
+        unit = ops.decode_code(code, params)
+        worth = {"unit": unit, "scaled": spread * unit, "code": code}[self.amplitude]
         pairs = {
             "spikes": (spikes, train.unflatten(0, (3, n.time_steps))),
             "start": (start, membrane),
             "codes": (codes, code.nan_to_num(0).to(torch.int32).to(codes.dtype)),
-            "values": (values, (spread * ops.decode_code(code, params)).to(n.dtype)),
+            "values": (values, worth.to(n.dtype)),
+            "nan_seen": (nan, code.isnan().any().reshape(1).to(torch.int32)),
         }
         return pairs | ({} if carry is None else {"carry": (after, carry)})
 
@@ -164,8 +174,22 @@ def neurons(count: int, seed: int) -> list[Neuron]:
 
 
 CASES = [*map(Windows, neurons(40, 1)), *map(Pipeline, neurons(16, 2))]
+# The same kernels where nothing comes before the first window, and with the other values.
+CASES += [Windows(n, False, "unit") for n in neurons(40, 1) if n.leak][:6]
+CASES += [Windows(n, amplitude="code") for n in neurons(40, 1)[:6]]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_serial_forms_are_torch_s(case: Any, machine: Any, assert_same: Callable[..., None]) -> None:
     assert_same(case(machine))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_groups_end_where_one_window_of_one_step_does(dtype: torch.dtype, machine: Any) -> None:
+    """Several elements a thread, and a rest: nothing is written behind the last one."""
+    params = NeuronParameters(1)
+    x = torch.linspace(-1, 2, 517).to(dtype).reshape(1, 1, 517)
+    given, spikes = machine.out(x).copy_(machine.put(x)), machine.out(x)
+    launcher.serial(machine.queue, given, machine.put(torch.tensor(1.0)), params, spikes=spikes)
+    # One binary digit, rounded half up: a spike from half the threshold on.
+    assert torch.equal(spikes.cpu(), (x.float() >= 0.5).to(dtype))

@@ -42,6 +42,30 @@ def test_the_padding_counts_in_what_a_pooled_sample_may_hold() -> None:
         pool(kernel=(2, 2), padding=(1, 1)).output_shape((1, 8192, 8192))
 
 
+@pytest.mark.parametrize("padding", [(1, 0), (0, 1)])
+def test_the_padding_counts_in_what_a_convolved_sample_may_hold(padding: tuple[int, int]) -> None:
+    def conv(**constants: Any) -> g.Conv2d:
+        return g.Conv2d(
+            name="c", inputs=("x",), weight_bits=8, weight=np.ones((1, 1, 1, 1), np.int32), **constants
+        )
+
+    assert conv().output_shape((1, 8192, 8192)) == (1, 8192, 8192)
+    with pytest.raises(ShapeError, match="at most 67108864 values, got shape"):
+        conv(padding=padding).output_shape((1, 8192, 8192))
+
+
+def test_what_a_transposed_convolution_spreads_counts_for_every_input_channel() -> None:
+    def up(channels: int, **constants: Any) -> g.ConvTranspose2d:
+        weight = np.ones((1, channels, 2, 2), np.int32)
+        return g.ConvTranspose2d(name="c", inputs=("x",), weight_bits=8, weight=weight, stride=2, **constants)
+
+    assert up(1).output_shape((1, 4096, 4096)) == (1, 8192, 8192)
+    with pytest.raises(ShapeError, match=r"at most 67108864 values, got shape \(2, 8192, 8192\)"):
+        up(2).output_shape((2, 4096, 4096))
+    with pytest.raises(ShapeError, match=r"at most 67108864 values, got shape \(1, 8194, 8192\)"):
+        up(1, padding=1).output_shape((1, 4097, 4096))
+
+
 @settings(max_examples=150)
 @given(st.data(), st.integers(1, 8), st.booleans())
 def test_maximum_in_every_form_is_the_maximum_of_each_window(

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,13 @@ class SpecMutants:
             os.chdir(before)
 
     def _mutmut(self, *names: str) -> None:
-        command = ["mutmut", "run", "--max-children", str(self.jobs), *names]
+        command = [
+            str(Path(sys.executable).with_name("mutmut")),
+            "run",
+            "--max-children",
+            str(self.jobs),
+            *names,
+        ]
         with (self.work / "mutmut.log").open("a", encoding="utf-8") as log:
             done = subprocess.run(command, cwd=self.work, stdout=log, stderr=subprocess.STDOUT, check=False)
         if done.returncode:
