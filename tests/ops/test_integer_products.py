@@ -72,7 +72,11 @@ def test_int8_takes_bytes_and_int32_sums() -> None:
         assert "beyond int8" in str(refusal("onednn", dense([[wide]])))
     assert "beyond int32" in str(refusal("int8", dense([[127] * 67_000])))
     assert "codes exceed 8 bits" in str(refusal("onednn", dense([[1]], 0, 511)))
-    assert "codes exceed 8 bits" in str(refusal("onednn", dense([[1]], -255, 255)))
+    assert refusal("onednn", dense([[127, -127]], -255, 255)) is None
+    for unfit in (dense([[1]], -256, 255), dense([[1]], -255, 256), dense([[-128]], -255, 255)):
+        assert "codes exceed 8 bits" in str(refusal("onednn", unfit))
+    grouped = ip.Product(torch.ones(2, 1, 1, 1, dtype=torch.int64), -255, 255, ip.Window(groups=2))
+    assert "codes exceed 8 bits" in str(refusal("onednn", grouped))
 
 
 def test_a_cpu_without_vnni_saturates(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,8 +236,9 @@ def test_requantization_is_refused_where_it_is_not_proven() -> None:
     assert "threshold" not in reason(4095, 255)
     assert "thresholds reach 1048576 with all digits" in reason(4095, 256)
     assert "thresholds reach 1048576 with all digits" in reason(4095, -256)
-    for unfit in ({"signed": True}, {"steps": 9}, {"low": -255}):
-        assert "unsigned bytes" in reason(1, **unfit)
+    assert reason(1, low=-255) == reason(1)
+    for unfit in ({"signed": True}, {"steps": 9}, {"low": -256}):
+        assert "must be bytes, those out unsigned" in reason(1, **unfit)
     assert "onednn_fused" not in ip.fused_routes(CPU, "cupy")
     assert "onednn_fused" not in ip.fused_routes(CUDA, "auto")
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..exactness import exact_integers
 from .base import Kernel, Product, layout
+from .byte_planes import in_planes, through_planes
 from .int8 import saturation
 
 __all__ = ["OneDnnRoute"]
@@ -31,16 +32,26 @@ class OneDnnRoute:
             return "this torch is built without oneDNN"
         if int(product.weight.min()) < -128 or int(product.weight.max()) > 127:
             return f"weights reach {product.largest_weight}, beyond int8"
-        if product.low < -128 or product.high > (255 if product.low >= 0 else 127):
-            return "codes exceed 8 bits"
+        if _exceeds(product):
+            halves = in_planes(product)
+            return "codes exceed 8 bits" if halves is None else self.refuses(halves, device)
         # Shifted codes: the sum before the zero point's correction is up to twice as large.
         if product.magnitude > exact_integers(torch.float32):
             return f"sums reach {product.magnitude}, beyond the exact integers of float32"
         return saturation(product, device)
 
     def prepare(self, product: Product, device: torch.device) -> Kernel:
+        if _exceeds(product):
+            halves = in_planes(product)
+            assert halves is not None
+            return through_planes(self.prepare(halves, device))
         zero = _SIGNED_ZERO if product.low < 0 else 0
         return _dense(product, zero) if product.window is None else _convolution(product, zero)
+
+
+def _exceeds(product: Product) -> bool:
+    """Whether no byte holds a code."""
+    return product.low < -128 or product.high > (255 if product.low >= 0 else 127)
 
 
 def _bytes(codes: Tensor, zero: int) -> Tensor:

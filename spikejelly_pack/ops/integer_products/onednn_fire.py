@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from .base import Fire, Kernel, Product, layout
+from .byte_planes import in_planes, through_planes
 from .onednn import OneDnnRoute
 
 __all__ = ["OneDnnFire"]
@@ -36,14 +37,19 @@ class OneDnnFire:
 
     def refuses(self, product: Product, fire: Fire, device: torch.device) -> str | None:
         """Why it is not exact or cannot run; None where it is proven exact."""
-        if fire.signed or product.low < 0 or fire.time_steps > 8:
-            return "codes in and out must be unsigned bytes"
+        halves = in_planes(product) if product.low < 0 else product
+        if fire.signed or fire.time_steps > 8 or halves is None:
+            return "codes in and out must be bytes, those out unsigned"
         reach = int(((fire.theta << fire.time_steps) + _shift(fire).abs()).max())
         if reach >= _LIMIT:
             return f"thresholds reach {reach} with all digits, beyond {_LIMIT}: float32 could round a code"
-        return OneDnnRoute().refuses(product, device)
+        return OneDnnRoute().refuses(halves, device)
 
     def prepare(self, product: Product, device: torch.device, fire: Fire) -> Kernel:
+        if product.low < 0:
+            halves = in_planes(product)
+            assert halves is not None
+            return through_planes(self.prepare(halves, device, fire))
         ops: Any = torch.ops.onednn
         theta, outputs = fire.theta.to("cpu", torch.float64), product.weight.shape[0]
         scale = (1 / theta).to(torch.float32).expand(outputs).contiguous()
