@@ -23,6 +23,9 @@ __all__ = ["GRACE_SECONDS", "Worker", "answer"]
 
 # The worker keeps the deadline itself and cleans up; only one that does not is ended from here.
 GRACE_SECONDS = 10.0
+# Of what the worker started, only Python's resource tracker outlives it, to remove shared memory; on a busy machine
+# that takes a while, and killing it would leave the memory.
+LINGER_SECONDS = 20.0
 _LOG_CHARACTERS = 20_000
 _logger = logging.getLogger(__name__)
 
@@ -125,11 +128,9 @@ class Worker:
                 # removes their shared memory.
                 self.process.kill()
                 self._ended(patience)
-        give_up = time.monotonic() + patience
-        while _group_exists(self.process.pid) and time.monotonic() < give_up:
-            time.sleep(0.01)
-        if _group_exists(self.process.pid):
+        if not _group_ended(self.process.pid, LINGER_SECONDS):
             os.killpg(self.process.pid, signal.SIGKILL)
+            _group_ended(self.process.pid, patience)
         self._reader.join(patience)
         for stream in (self.process.stdin, self.process.stdout, self._errors):
             if stream is not None:
@@ -175,6 +176,15 @@ def _with_log(error: Any, trace: str) -> Any:
     error.log = trace
     _logger.info("%s\n%s", error, trace)
     return error
+
+
+def _group_ended(group: int, seconds: float) -> bool:
+    give_up = time.monotonic() + seconds
+    while exists := _group_exists(group):
+        if time.monotonic() >= give_up:
+            break
+        time.sleep(0.01)
+    return not exists
 
 
 def _group_exists(group: int) -> bool:

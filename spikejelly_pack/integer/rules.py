@@ -59,7 +59,8 @@ def needs(name: str, value: Value, what: str, axes: int | None = None) -> Spikes
     if not isinstance(value, Spikes):
         got = "average-pooled spikes" if isinstance(value, Pooled) else "a sum of currents"
         raise UnsupportedError(
-            f"layer {name!r}: {what} must read spikes, got {got}; put a SpikePackNode in front of it."
+            f"layer {name!r}: {what} must read spikes, got {got}; put a SpikePackNode in front of it "
+            "(in a source network to convert: a ReLU, which leaves values of rectifiers as they are)."
         )
     if axes is not None and len(value.shape) != axes:
         raise UnsupportedError(

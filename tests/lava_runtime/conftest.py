@@ -181,19 +181,23 @@ class Watch:
             self.segments |= {line.split()[-1] for line in lines if "/dev/shm/psm_" in line}
 
     def wait_for_run(self, processes: int, seconds: float = 60.0) -> None:
-        """Return when that many marked processes run and map shared memory."""
+        """Return when that many marked processes run, map shared memory, and no more are made."""
         give_up = time.monotonic() + seconds
         while time.monotonic() < give_up:
             if len(self.pids()) >= processes:
                 self.remember_segments()
-                if self.segments:
-                    time.sleep(0.3)  # in the midst of the run
-                    self.remember_segments()
+                before = set(self.segments), self.pids()
+                time.sleep(
+                    0.3
+                )  # in the midst of the run: between making memory and registering it, it is lost
+                self.remember_segments()
+                if self.segments and before == (self.segments, self.pids()):
                     return
             if self.started and self.started[-1].poll() is not None:
                 break
             time.sleep(0.02)
-        raise AssertionError(f"the run never started: {self.started[-1].communicate(timeout=5)[0]}")
+        said = self.started[-1].communicate(timeout=5)[0] if self.started else "no process of its own"
+        raise AssertionError(f"the run never started: {said}")
 
     def wait_for_file(self, pattern: str, seconds: float = 60.0) -> None:
         """Return when a marked process has made such a file, and a little later."""
