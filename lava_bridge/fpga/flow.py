@@ -27,6 +27,7 @@ from .explore import check_fits, explore
 from .floorplan import floor_plan
 from .generate import replacing_folder, write, write_vectors
 from .options import Options
+from .outputs import read_output
 from .page import as_html
 from .performance import performance
 from .place import Placed, place, tiles
@@ -249,7 +250,8 @@ def _implemented(
         chosen = partial(place, seeds=todo.seeds, constraints=pins, deadline=todo.deadline)
         placed = chosen(netlist, target, build, progress=progress)
         report["place"] = placed.to_json()
-        drawn = floor_plan(tiles(json.loads((build / placed.design).read_text("utf-8")), design.top))
+        taken = partial(tiles, top=design.top)
+        drawn = floor_plan(read_output(build / placed.design, "place and route", taken))
         _keep_median(build, placed)
         if pins:
             packed = pack_bitstream(target, build, design.top, todo.deadline, progress)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import statistics
 from collections import Counter
@@ -15,6 +14,7 @@ from spikejelly_pack.spec.errors import ParameterError, RunError
 
 from . import tools
 from .devices import RESOURCES, Device
+from .outputs import read_output
 from .parallel import side_by_side
 from .synth import Synthesis
 
@@ -187,7 +187,7 @@ def route(
         RunError: It does not fit, a pin is not constrained, nextpnr fails or passes the deadline.
     """
     _, option = device.family.packer
-    report = f"timing-{seed}.json"
+    report, stage = f"timing-{seed}.json", f"place and route, seed {seed}"
     done = tools.run(
         tools.find(device.family.tool),
         [
@@ -198,13 +198,18 @@ def route(
             *("--timing-allow-fail", option, f"routed-{seed}.config"),
         ],
         folder,
-        stage=f"place and route, seed {seed}",
+        stage=stage,
         deadline=deadline,
         progress=progress,
     )
-    found = json.loads((folder / report).read_text("utf-8"))
+    seconds = round(done.seconds, 1)
+    return read_output(folder / report, stage, lambda found: _routed(found, device, seed, seconds))
+
+
+def _routed(found: Mapping[str, Any], device: Device, seed: int, seconds: float) -> Routed:
+    """What a report of nextpnr says."""
     used = used_resources(found, device)
-    return Routed(seed, round(frequency(found), 2), used, _slowest_path(found), round(done.seconds, 1))
+    return Routed(seed, round(frequency(found), 2), used, _slowest_path(found), seconds)
 
 
 def place(
@@ -248,7 +253,7 @@ def tiles(placed: Mapping[str, Any], top: str) -> dict[tuple[int, int, str], int
         top: Top module.
     """
     modules = placed["modules"]
-    cells = modules[top if top in modules else next(iter(modules))]["cells"]
+    cells = modules[top if top in modules else next(iter(modules), "")]["cells"]
     count: Counter[tuple[int, int, str]] = Counter()
     for cell in cells.values():
         found = _BEL.search(cell.get("attributes", {}).get("NEXTPNR_BEL", ""))

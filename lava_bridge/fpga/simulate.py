@@ -16,6 +16,7 @@ from spikejelly_pack.spec.graph.base import Array
 from . import tools
 from .design import Design
 from .generate import rtl_sources, write
+from .outputs import whole
 from .simulators import SIMULATORS, choose
 from .simulators.bench import Bench
 from .streams import beats_of_codes, codes_of_beats, membranes_of_beats
@@ -119,8 +120,11 @@ class Simulator:
         return Simulated(values, cycles, first, total)
 
     def _file(self, name: str, samples: int, beats: int, bits: int) -> tuple[Array, Array]:
-        data, cycles = SIMULATORS[self.engine].beats(self.bench.folder, name, bits)
-        return data, cycles.reshape(samples, beats)
+        with whole(name, "simulate"):
+            data, cycles = SIMULATORS[self.engine].beats(self.bench.folder, name, bits)
+            if len(data) != cycles.size:
+                raise ValueError(f"{len(data)} beats in {cycles.size} cycles")
+            return data, cycles.reshape(samples, beats)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from spikejelly_pack.spec.errors import RunError
 
 from . import tools
 from .devices import RESOURCES, Device
+from .outputs import read_output
 from .outreg import merge_output_registers
 
 __all__ = ["Synthesis", "cells_of", "resources", "synthesize"]
@@ -105,16 +106,16 @@ def synthesize(
         deadline=deadline,
         progress=progress,
     )
-    cells = cells_of(json.loads((folder / "statistics.json").read_text("utf-8")), top)
+    stage = f"synthesis of {top}"
+    cells = read_output(folder / "statistics.json", stage, lambda found: cells_of(found, top))
     if device.family.output_registers:
-        cells = _with_output_registers(folder / netlist, cells)
+        cells = _with_output_registers(folder / netlist, cells, stage)
     return Synthesis(netlist, cells, resources(cells, device), done.seconds, tool.version)
 
 
-def _with_output_registers(netlist: Path, cells: Mapping[str, int]) -> dict[str, int]:
+def _with_output_registers(netlist: Path, cells: Mapping[str, int], stage: str) -> dict[str, int]:
     """Move registers into block memories; the cells that are left."""
-    content = json.loads(netlist.read_text("utf-8"))
-    moved = merge_output_registers(content)
+    content, moved = read_output(netlist, stage, lambda found: (found, merge_output_registers(found)))
     if moved:
         write_text(netlist, json.dumps(content))
     return {name: count - moved.get(name, 0) for name, count in cells.items()}

@@ -79,6 +79,10 @@ def run_all(args: argparse.Namespace, names: Mapping[str, str], drawn: set[str])
     return report
 
 
+#: What :func:`_run_one` stores.
+_ENTRY = {"state": str, "reason": str, "begun": str, "seconds": float, "table": str, "figure": bool}
+
+
 def _earlier(path: Path, report: Mapping[str, Any]) -> dict[str, Any]:
     """Entries of ``all.json`` where machine, versions and kind of run are those of now, else none."""
 
@@ -89,8 +93,12 @@ def _earlier(path: Path, report: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return dict(found["benchmarks"]) if same(found) == same(report) else {}
-    except (ValueError, KeyError, TypeError, AttributeError):
+        entries = found["benchmarks"] if same(found) == same(report) else {}
+        for name, entry in entries.items():
+            if {key: type(value) for key, value in entry.items()} != _ENTRY:
+                raise ValueError(name)
+        return dict(entries)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ParameterError(
             f"bench all: {path} must be a file of an earlier run, got another; name another folder."
         ) from None

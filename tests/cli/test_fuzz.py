@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 
+from spikejelly_pack.cli import bench_all
 from spikejelly_pack.cli.inputs import load_data
 from spikejelly_pack.cli.simulate.job import sample_codes
 from spikejelly_pack.spec.array_file import MOST_BYTES, read_arrays
-from spikejelly_pack.spec.errors import DtypeError, SpikePackError
+from spikejelly_pack.spec.errors import DtypeError, ParameterError, SpikePackError
 from spikejelly_pack.spec.graph import Dense, Input, Network, Readout
 
 EXAMPLES = pytest.mark.parametrize("examples", [100, pytest.param(100_000, marks=pytest.mark.fuzz)])
@@ -81,6 +83,27 @@ def test_altered_inputs(network: Network, tmp_path: Path, fuzzing: Any, examples
         assert said or found["x"].shape[1:] == (4,)
 
     fuzzing.run(fuzzing.choice_of({k: fuzzing.altered_bytes(v) for k, v in makes.items()}), check, examples)
+
+
+@EXAMPLES
+def test_altered_report_of_an_earlier_run(tmp_path: Path, fuzzing: Any, examples: int) -> None:
+    """``spikepack bench all`` goes on from ``all.json``."""
+    path = tmp_path / "all.json"
+    entry = {"state": "measured", "reason": "", "begun": "now", "seconds": 1.5, "table": "a", "figure": False}
+    report = {
+        "fast": True,
+        "machine": {"cores": 2, "load": 0.5},
+        "benchmarks": {"neuron": entry, "cpu": entry},
+    }
+    content, damage = fuzzing.altered_json(report), fuzzing.altered_bytes(json.dumps(report).encode())
+    makes = {"content": lambda random: json.dumps(content(random)), "bytes": damage}
+
+    def check(made: tuple[str, Any]) -> None:
+        fuzzing.put(path, made[1])
+        found, said = fuzzing.outcome(lambda file: bench_all._earlier(file, report), path, ParameterError)
+        assert said or all(set(one) == set(entry) for one in found.values())
+
+    fuzzing.run(fuzzing.choice_of(makes), check, examples)
 
 
 class Trap:
