@@ -23,8 +23,8 @@ __all__ = ["GRACE_SECONDS", "Worker", "answer"]
 
 # The worker keeps the deadline itself and cleans up; only one that does not is ended from here.
 GRACE_SECONDS = 10.0
-# Of what the worker started, only Python's resource tracker outlives it, to remove shared memory; on a busy machine
-# that takes a while, and killing it would leave the memory.
+# Of what the worker started, only Python's resource tracker outlives it, to remove shared memory; on a busy
+# machine that takes a while, and killing it would leave the memory.
 LINGER_SECONDS = 20.0
 _LOG_CHARACTERS = 20_000
 _logger = logging.getLogger(__name__)
