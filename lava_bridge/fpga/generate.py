@@ -20,6 +20,7 @@ from .design import Design
 from .memories import memory_files
 from .options import Options
 from .planning import plan
+from .readme import readme_text
 from .top import top_text
 from .vectors import vector_files
 
@@ -70,6 +71,7 @@ def write(design: Design, folder: Path) -> None:
     memories = memory_files(design.populations.values(), design.pools.values())
     texts = {**sources, f"{design.top}.sv": top_text(design), **memories}
     texts[MANIFEST] = json.dumps(_manifest(design, sorted(sources)), indent=2) + "\n"
+    texts["README.md"] = readme_text(design)
     for name, text in texts.items():
         (folder / name).write_text(text, "utf-8")
 
