@@ -53,3 +53,12 @@ def test_endless_nesting_is_refused(plan: Path) -> None:
     plan.write_text("[" * 100_000, "utf-8")
     with pytest.raises(ExchangeFileError, match="RecursionError"):
         read_plan(plan)
+
+
+@pytest.mark.parametrize("option", ["resume", "device", "route", "forward"])
+def test_a_plan_sets_no_option_that_names_files_or_code(option: str, plan: Path) -> None:
+    """They go to the conversion; ``resume`` would write the file that it names."""
+    content = json.loads(plan.read_text("utf-8"))
+    plan.write_text(json.dumps({**content, "conversion": {option: "elsewhere"}}), "utf-8")
+    with pytest.raises(ExchangeFileError, match=rf"options of the conversion \['{option}'\]"):
+        read_plan(plan)

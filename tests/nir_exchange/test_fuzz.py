@@ -151,3 +151,11 @@ def test_padding_that_no_memory_holds() -> None:
     graph = nir.NIRGraph.from_list(ends[0], conv, ends[1], type_check=False)
     with pytest.raises(ShapeError, match=r"NIR: node 'conv2d.*one sample may hold at most"):
         read_nir(graph)
+
+
+def test_stride_of_zero() -> None:
+    conv = nir.Conv2d(None, np.ones((2, 1, 3, 3)), 0, 1, 1, 1, np.zeros(2))
+    ends = nir.Input({"input": np.array([1, 4, 4])}), nir.Output({"output": np.array([2, 4, 4])})
+    graph = nir.NIRGraph.from_list(ends[0], conv, ends[1], type_check=False)
+    with pytest.raises(SpikePackError, match=r"NIR: node 'conv2d"):
+        read_nir(graph)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -99,6 +100,16 @@ def test_altered_images(images: dict[str, bytes], tmp_path: Path, fuzzing: Any, 
         assert said or prepared(image).shape == (3, 4, 4)
 
     fuzzing.run(fuzzing.choice_of(makes), check, examples)
+
+
+def test_a_picture_that_no_memory_holds_is_refused(images: dict[str, bytes], tmp_path: Path) -> None:
+    """The header claims ten thousand million pixels."""
+    path, data = tmp_path / "image.png", bytearray(images["png"])
+    data[16:24] = (100_000).to_bytes(4, "big") * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    path.write_bytes(data)
+    with pytest.raises(DtypeError, match="must be an image that can be read, got: Image size"):
+        read_image(path)
 
 
 COCO = {
