@@ -47,6 +47,7 @@ from spikejelly_pack.train.saved import CHECKPOINT_KEY, read_checkpoint
         (["--data.init_args.validation", "0"], "validation must leave samples on both sides"),
         (["--trainer.precision", "7"], "trainer.precision must be one of"),
         (["--trainer.sync_batchnorm", "true"], "trainer.sync_batchnorm must be false"),
+        (["--trainer.max_epochs", "-32"], "must be a non-negative integer or -1. You passed in -32"),
         (["--ema", "2"], "--ema must be in 0..1"),
         (["--patience", "0"], "--patience must be at least 1 epoch, got 0"),
         (["--no.such.option", "1"], "unrecognized arguments: --no.such.option 1"),
