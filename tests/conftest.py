@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 HERE = Path(__file__).parent
 TORCH_SIDE = ("torch", "spikingjelly")
@@ -55,6 +55,10 @@ MISSING = {room: [name for name in needs if _missing(name)] for room, needs in R
 REQUIRED = [room for room in os.environ.get("SPIKEPACK_ROOMS", "").split(",") if room]
 
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True, database=None)
+# For mutants: whether a test fails is all that is asked, the smallest failing example is not.
+settings.register_profile(
+    "mutation", settings.get_profile("ci"), phases=(Phase.explicit, Phase.generate), print_blob=False
+)
 settings.register_profile("explore", max_examples=2000, deadline=None, print_blob=True)
 
 

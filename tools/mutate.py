@@ -6,6 +6,7 @@ Usage: ``python tools/mutate.py {spec,kernels}`` in the tox environment "mutatio
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -51,6 +52,7 @@ def main() -> int:
         "--fail-under", type=float, default=0.0, help="smallest score in percent (default: 0)"
     )
     given = parser.parse_args()
+    os.environ.setdefault("HYPOTHESIS_PROFILE", "mutation")
     reasons = equivalents()
     if gone := stale(reasons):
         print("tools/mutation/equivalent.toml names lines that are gone:", *gone, sep="\n  ")

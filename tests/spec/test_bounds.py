@@ -131,6 +131,13 @@ def test_no_input_passes_the_bound(seed: int, signed: bool, half: bool, theta: i
     assert bound.magnitude == (3 * sums + np.abs(bias)).max() + (theta // 2 if half else 0)
 
 
+def test_of_equal_bounds_the_first_neuron_is_named() -> None:
+    """Half of 5 rounds down to half of 4; a remainder is no part of any register."""
+    constants = {"threshold": np.array([4, 5, 5], np.int32), "rounding": "round_half_up"}
+    bound = accumulator_bounds(net([dense([[1, 1], [1, 1], [1, 0]])], (2,), 2, False, constants))[0]
+    assert (bound.magnitude, bound.neuron) == (2 * 3 + 2, 0)
+
+
 def test_intermediate_membranes_stay_below_the_bound() -> None:
     """The bound at the end of the window covers the membrane after every digit."""
     rng = np.random.default_rng(3)

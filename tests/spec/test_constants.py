@@ -12,7 +12,7 @@ from spikejelly_pack.spec import graph as g
 from spikejelly_pack.spec.bits import code_dtype
 from spikejelly_pack.spec.bounds import Bound
 from spikejelly_pack.spec.container import VERSIONS
-from spikejelly_pack.spec.errors import ParameterError, RunError, SpikePackError, UnsupportedError
+from spikejelly_pack.spec.errors import ParameterError, RunError, ShapeError, SpikePackError, UnsupportedError
 from spikejelly_pack.spec.graph import base, network, neuron, wiring
 from spikejelly_pack.spec.parameters import MAX_TIME_STEPS, NeuronParameters
 from spikejelly_pack.spec.targets import target
@@ -106,6 +106,15 @@ def test_numpy_values_become_plain_ones(
         assert found == value
         assert type(found) is type(value)
         assert not isinstance(found, tuple) or {type(v) for v in found} == {int}
+
+
+def test_a_sample_has_up_to_eight_axes() -> None:
+    def entry(axes: int) -> g.Input:
+        return g.Input(name="x", inputs=(), threshold=np.ones(1, np.float32), shape=(1,) * axes)
+
+    assert [entry(axes).shape for axes in (1, 8)] == [(1,), (1,) * 8]
+    with pytest.raises(ShapeError, match=r"shape must be 1\.\.8 integers, got"):
+        entry(9)
 
 
 def test_nothing_reads_a_readout() -> None:

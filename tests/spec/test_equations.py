@@ -158,6 +158,17 @@ def test_integer_code_equals_integer_greedy(steps: int, theta: int, membrane: in
         assert int(code) == min(max(exact, 0), (1 << steps) - 1)
 
 
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("theta", [1, 2, 5, 7])
+def test_integer_codes_are_integers(theta: int, half: bool) -> None:
+    """Never a fraction that somebody else has to cut off."""
+    membranes = np.arange(-20, 130)
+    code = equations.integer_code(membranes, np.int64(theta), 15, half)
+    assert code.dtype == np.int64
+    exact = [math.floor(Fraction(int(v) + (theta // 2 if half else 0), theta)) for v in membranes]
+    assert code.tolist() == [min(max(value, 0), 15) for value in exact]
+
+
 @pytest.mark.parametrize("steps", range(1, 9))
 def test_digits_of_a_code_are_its_bits(steps: int) -> None:
     codes = np.arange(1 << steps)
