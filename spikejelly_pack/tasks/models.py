@@ -62,6 +62,9 @@ def _module_at(place: str) -> Any:
     spec = importlib.util.spec_from_file_location(Path(place).stem, place)
     if spec is None or spec.loader is None or not Path(place).is_file():
         raise ParameterError(f"model: the file must exist, got {place!r}; check the path.")
+    folder = str(Path(place).resolve().parent)
+    if folder not in sys.path:  # as where the file is run: it may import its neighbours
+        sys.path.insert(0, folder)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -14,6 +14,9 @@ from .models import TORCHVISION, torchvision_model
 __all__ = ["Weights", "load_weights", "read_weights", "weights_enum"]
 
 _FILES = (".safetensors", ".pth", ".pt")
+#: What training scripts wrap a state dict in, and what wrappers of networks put before its names.
+_WRAPPED = ("state_dict", "model_state_dict", "model", "net", "network")
+_PREFIXES = ("module.", "_orig_mod.")
 #: torchvision builds these with another BatchNorm epsilon when it loads their weights.
 _ZERO_EPSILON = {
     "FasterRCNN_ResNet50_FPN_Weights.COCO_V1",
@@ -122,11 +125,14 @@ def _from_file(path: Path) -> dict[str, Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 (torch raises what its unpickler meets)
+        found = reason(error, 200)
+        if type(error).__name__ == "UnpicklingError":
+            found = "a pickle of other objects, such as a whole model"
         raise ParameterError(
-            f"--weights {path}: must be a state dict as .safetensors or .pth (tensors only), got: "
-            f"{reason(error, 200)}; save it with safetensors.torch.save_file."
+            f"--weights {path}: must be a state dict as .safetensors or .pth (tensors only), got: {found}; "
+            "save model.state_dict()."
         ) from None
-    for key in ("state_dict", "model"):  # what training scripts wrap it in
+    for key in _WRAPPED:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict) or not all(
@@ -136,7 +142,14 @@ def _from_file(path: Path) -> dict[str, Tensor]:
             f"--weights {path}: must hold tensors by name, got {type(state).__name__}; save "
             "model.state_dict()."
         )
-    return {name.removeprefix("module."): value for name, value in state.items()}
+    return {_plain(name): value for name, value in state.items()}
+
+
+def _plain(name: str) -> str:
+    """The name in the bare network: without what DataParallel and torch.compile put before it."""
+    for prefix in (*_PREFIXES, *_PREFIXES):
+        name = name.removeprefix(prefix)
+    return name
 
 
 def load_weights(network: nn.Module, weights: Weights) -> None:

@@ -1,0 +1,52 @@
+"""Checkpoints as training scripts leave them, and model files that import their neighbours."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from spikejelly_pack.spec.errors import ParameterError
+from spikejelly_pack.tasks.models import build_model
+from spikejelly_pack.tasks.weights import read_weights
+
+STATE = {"conv.weight": torch.ones(2, 1, 3, 3), "conv.bias": torch.zeros(2)}
+
+
+def prefixed(prefix: str) -> dict[str, Any]:
+    return {prefix + name: value for name, value in STATE.items()}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: STATE,
+        lambda: {"epoch": 3, "model_state_dict": STATE, "optimizer_state_dict": {"state": {}}},
+        lambda: {"net": STATE, "acc": 93.2},
+        lambda: {"state_dict": prefixed("module."), "lr": 0.1},
+        lambda: prefixed("_orig_mod."),
+        lambda: {"model": prefixed("module._orig_mod.")},
+        lambda: prefixed("_orig_mod.module."),
+    ],
+)
+def test_checkpoints_of_training_scripts(make: Callable[[], Any], tmp_path: Path) -> None:
+    torch.save(make(), tmp_path / "checkpoint.pth")
+    assert read_weights(str(tmp_path / "checkpoint.pth"), "net.py:build").state.keys() == STATE.keys()
+
+
+def test_a_pickled_model_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    torch.save(nn.Linear(2, 2), tmp_path / "model.pth")
+    with pytest.raises(ParameterError, match=r"got: a pickle of other objects.*; save model\.state_dict"):
+        read_weights(str(tmp_path / "model.pth"), "net.py:build")
+
+
+def test_a_model_file_may_import_its_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "neighbour_of_net.py").write_text("from torch import nn\nblock = nn.Linear(3, 2)\n")
+    (tmp_path / "net_of_files.py").write_text("from neighbour_of_net import block as build\n")
+    assert isinstance(build_model(f"{tmp_path / 'net_of_files.py'}:build"), nn.Linear)
