@@ -13,6 +13,7 @@ from ..neuron import SpikePackNode, set_form
 from ..recipes.batchnorm import fold_batchnorm
 from ..recipes.canonical import canonicalize
 from ..recipes.shapes import shapes_of
+from ..recipes.tree import SpikePackNetwork
 from ..spec.errors import UnsupportedError
 from .examples import Example, named_examples
 from .weight_grid import plain_weights
@@ -36,6 +37,12 @@ def canonical_graph(snn: nn.Module, example_input: Example) -> fx.GraphModule:
         UnsupportedError: The network does not trace, or an operation has no rule.
         ShapeError: The network does not take ``example_input``.
     """
+    if isinstance(snn, SpikePackNetwork):
+        why = getattr(snn.report, "reason", "") or "loaded from a file"
+        raise UnsupportedError(
+            "export: the network must be of the FX route, got one of the module route, which has no integer "
+            f"form ({why}); replace what has no rule in the source network, or convert with route='fx'."
+        )
     net = plain_weights(copy.deepcopy(snn).cpu().eval())
     functional.reset_net(net)
     functional.set_step_mode(net, "s")

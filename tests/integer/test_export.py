@@ -11,7 +11,7 @@ import torch
 from spikingjelly.activation_based import layer as sj
 from torch import Tensor, nn
 
-from spikejelly_pack import SpikePackNode
+from spikejelly_pack import SpikePackNode, convert
 from spikejelly_pack.integer import build_integer, export
 from spikejelly_pack.integer.pooling import unpool
 from spikejelly_pack.integer.values import Pooled, Spikes
@@ -268,3 +268,12 @@ def test_a_target_that_the_network_exceeds_leaves_no_file(tmp_path: Path) -> Non
     with pytest.raises(BoundError, match=r"readout 'output': neuron 0 can reach 121920 \(observed: \d+, "):
         export(net, path, x, target=narrow, state_bits=24)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_networks_of_the_module_route_are_refused_with_what_fx_said() -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.SiLU(), nn.Linear(4, 2))
+    snn = convert(net, [torch.rand(8, 3)], time_steps=4, progress=False)
+    with pytest.raises(
+        UnsupportedError, match=r"module route.*not by fx: layer '1': SiLU has no conversion rule"
+    ):
+        build_integer(snn, torch.rand(2, 3))
