@@ -203,3 +203,17 @@ def _magnitude(case: Case, given: dict[str, torch.Tensor]) -> torch.Tensor:
     axes = [a for a in range(len(shape)) if a != axis]
     summed = total.sum(axes) if axis is not None else total.sum().reshape(1)
     return 2 * summed / given["theta"].double().clamp(max=1.0)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("start", [-3.0, 3.0])
+def test_a_saturated_output_is_its_threshold_exactly(start: float, signed: bool, machine: Any) -> None:
+    """One element: no sum whose rounding could hide a slope of almost one."""
+    theta, out = torch.tensor([1.5]), machine.out(torch.zeros(1))
+    total, scratch = machine.out(theta), machine.out(torch.empty(1, 1))
+    given = (machine.put(torch.ones(1)), machine.put(torch.tensor([start])), machine.put(theta))
+    params = NeuronParameters(4, signed=signed)
+    options = {"grad_u": out, "grad_theta": total, "scratch": scratch, "scaled": True}
+    launcher.fire_backward(machine.queue, *given, params, **options)
+    assert total.item() == (1.0 if start > 0 else -1.0 if signed else 0.0)
+    assert out.item() == 0.0
