@@ -45,8 +45,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments without the program's name; those of the process when None.
 
     Returns:
-        Exit code: 0 done, 1 the run failed or a check did not hold, 2 bad input.
+        Exit code: 0 done, 1 the run failed or a check did not hold, 2 bad input, 130 interrupted, 141 nobody
+        reads the output any more.
     """
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as by "| head": no fault, and Python must not try again at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = _joined(list(sys.argv[1:] if argv is None else argv))
     try:
         parser = _parser(arguments)
@@ -64,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain("interrupted", 130)
     except SystemExit as stop:  # argparse: 0 after --help, 2 after a usage error
         return stop.code if isinstance(stop.code, int) else 2
+    except BrokenPipeError:
+        raise
     except Exception as error:  # noqa: BLE001 (a fault of ours: still one sentence, the traceback on request)
         return _complain(
             f"internal error, {type(error).__name__}: {error}; set {_HINT}=1 to see where and report it.", 1

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +19,6 @@ from spikejelly_pack.spec import exchange
 from spikejelly_pack.spec.errors import ParameterError, RunError
 
 if TYPE_CHECKING:
-    import subprocess
-
     Run = Callable[..., subprocess.CompletedProcess[str]]
 Install = Callable[[Callable[[Any], Any]], None]
 
@@ -150,3 +151,12 @@ def test_version(spikepack: Run) -> None:
     done = spikepack("--version")
     assert (done.returncode, done.stdout) == (0, f"spikepack {version('spikejelly-pack')}\n")
     assert spikejelly_pack.__version__ == version("spikejelly-pack")
+
+
+def test_output_that_nobody_reads_is_no_fault() -> None:
+    read, write = os.pipe()
+    os.close(read)  # what "| head" does, earlier
+    command = [sys.executable, "-m", "spikejelly_pack", "info"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
