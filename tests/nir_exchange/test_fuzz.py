@@ -159,3 +159,14 @@ def test_stride_of_zero() -> None:
     graph = nir.NIRGraph.from_list(ends[0], conv, ends[1], type_check=False)
     with pytest.raises(SpikePackError, match=r"NIR: node 'conv2d"):
         read_nir(graph)
+
+
+@pytest.mark.parametrize("heap", [b"HEAP\x00", b"GCOL\x01"])
+def test_heaps_that_no_memory_holds(heap: bytes, stored: Path) -> None:
+    """The library allocates what the heap of a group or of texts claims to hold."""
+    data = bytearray(stored.read_bytes())
+    at = data.index(heap) + 8
+    data[at : at + 8] = (1 << 33).to_bytes(8, "little")
+    stored.write_bytes(data)
+    with pytest.raises(ExchangeFileError, match="a heap of 8589934592 bytes in a file of"):
+        read_nir(stored)
