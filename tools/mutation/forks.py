@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import resource
 import shutil
@@ -10,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from .report import ROOT, Mutant
 
@@ -34,8 +36,7 @@ def mutated_copy(mutant: Mutant, source: Path, target: Path) -> None:
 
 def run_pytest(folder: Path, tests: Sequence[Path]) -> int:
     """Run tests up to the first failure; return pytest's exit status."""
-    import pytest
-
+    pytest: Any = importlib.import_module("pytest")  # no need of it where the types are checked
     options = ["-x", "-q", "--rootdir", str(ROOT), "-p", "no:cacheprovider", f"--basetemp={folder / 'tests'}"]
     return int(pytest.main([*options, *map(str, tests)]))
 
