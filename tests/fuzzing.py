@@ -18,7 +18,8 @@ from typing import Any
 __all__ = ["altered_bytes", "altered_json", "choice_of", "outcome", "put", "run", "value"]
 
 Make = Callable[[Random], Any]
-MOST_MEMORY = 4 << 30  # bytes this process may ever have held: a reader that leaks or allocates at will fails
+#: Bytes by which a run may raise the peak of this process: a reader must neither leak nor take at will.
+MOST_MEMORY = 4 << 30
 _NUMBERS = (0, 1, -1, 2, 3, 16, 255, 2**31, -(2**31), 2**53 + 1, 2**63, 2**64, 2**70, -(2**70))
 _FLOATS = (0.0, -0.0, 0.5, 1.0, 1e-320, 1e308, -1e308, float("inf"), float("-inf"), float("nan"), 4.0)
 _TEXTS = ("", "a", "0", "weight", "..", "/", "a.b", "a\nb", "\0", "é\u2028", "\ud800", "if", "9" * 5000)
@@ -130,6 +131,7 @@ def outcome(read: Callable[[Any], Any], path: Any, error: type[Exception]) -> tu
 
 def run(make: Make, check: Callable[[Any], None], examples: int) -> None:
     """``check`` each of so many values, and what memory that took."""
+    before = _peak()
     first = int(os.environ.get("SPIKEPACK_FUZZ_FIRST", "0"))
     for number in range(first, first + examples):
         made = make(Random(number))
@@ -137,5 +139,10 @@ def run(make: Make, check: Callable[[Any], None], examples: int) -> None:
             check(made)
         except Exception as error:
             raise AssertionError(f"input {number}: {made!r}"[:4000]) from error
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    assert held < MOST_MEMORY, f"{held} bytes"
+    taken = _peak() - before
+    assert taken < MOST_MEMORY, f"{taken} bytes"
+
+
+def _peak() -> int:
+    """Most bytes that this process has held so far, by whatever tests."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
