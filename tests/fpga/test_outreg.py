@@ -217,6 +217,8 @@ def folded_net() -> g.Network:
 @pytest.mark.fpga
 def test_netlist_with_merged_registers_computes_the_same_membranes(tmp_path: Path, corner_codes: Any) -> None:
     """ECP5 cells and the model of the block memory, which holds weights and membranes."""
+    if tools.available("iverilog") is None:
+        pytest.skip(f"iverilog is not installed: {tools.TOOLS['iverilog'].install}")
     network = folded_net()
     options = Options(lanes=4, fire=2, weight_memory="block", membrane_memory="block")
     design = plan(network, options)
