@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from ..bit_budget.plan import FAULTS, BudgetPlan, apply_plan, checked_plan
+from ..bit_budget.plan import BudgetPlan, apply_plan
+from ..bit_budget.plan.plan_file import FAULTS, checked_plan
 from ..spec.errors import ParameterError
 from ..spec.reason import reason
 from .classifier import Classifier

@@ -7,18 +7,16 @@
 from __future__ import annotations
 
 from .apply import apply_plan, convert_with_plan
-from .plan_file import FAULTS, BudgetPlan, checked_plan, fingerprint, read_plan, write_plan
+from .plan_file import BudgetPlan, fingerprint, read_plan, write_plan
 from .planner import Planner
 from .resources import RESOURCES
 from .tuned import plan_tuned
 
 __all__ = [
-    "FAULTS",
     "RESOURCES",
     "BudgetPlan",
     "Planner",
     "apply_plan",
-    "checked_plan",
     "convert_with_plan",
     "fingerprint",
     "plan_tuned",
