@@ -115,7 +115,15 @@ class Digits:
                 "flatten it before reading."
             )
         found = cls._from_metadata(owner, graph)
-        if not _same(graph, found.graph(owner)):
+        try:
+            with np.errstate(over="raise", invalid="raise"):
+                described = found.graph(owner)
+        except FloatingPointError as error:
+            raise ExchangeFileError(
+                f"NIR: the metadata of sub-graph {owner!r} must hold numbers that fit {found.dtype}, got "
+                f"{error}; write the file again."
+            ) from None
+        if not _same(graph, described):
             raise ExchangeFileError(
                 f"NIR: the nodes of sub-graph {owner!r} must be those its metadata describes, got others; "
                 "write the file again, or remove the metadata to be told what cannot be read."

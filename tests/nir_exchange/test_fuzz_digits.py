@@ -52,6 +52,12 @@ def test_altered_metadata(population: Any, fuzzing: Any, examples: int) -> None:
     fuzzing.run(make, check, examples)
 
 
+def test_numbers_beyond_the_dtype_are_refused(population: Any) -> None:
+    population.metadata = {**population.metadata, "amplitude": -1e308}
+    with pytest.raises(ExchangeFileError, match=r"must hold numbers that fit float.*got overflow"):
+        Digits.of("n", population)
+
+
 def test_endless_metadata_is_refused(population: Any) -> None:
     population.metadata = {**population.metadata, KEY: "[" * 100_000}
     with pytest.raises(ExchangeFileError, match="RecursionError"):
