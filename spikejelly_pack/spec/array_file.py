@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -40,14 +41,21 @@ def read_arrays(path: str | os.PathLike[str], wanted: str, remedy: str) -> dict[
     try:
         if zipfile.is_zipfile(path):
             _check_size(path)
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return {"": found}
-        with found:
-            arrays = {name: found[name] for name in found.files}
-        return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
+        with warnings.catch_warnings():
+            # a header that Python 2 could have written is read all the same
+            warnings.filterwarnings("ignore", "Reading `.npy` or `.npz` file", UserWarning)
+            return _load(path)
     except _FAULTS as error:
         raise DtypeError(f"{path}: must be {wanted}, got {reason(error)}; {remedy}.") from None
+
+
+def _load(path: str | os.PathLike[str]) -> dict[str, Array]:
+    found = np.load(path, allow_pickle=False)
+    if isinstance(found, np.ndarray):
+        return {"": found}
+    with found:
+        arrays = {name: found[name] for name in found.files}
+    return {name: array for name, array in arrays.items() if isinstance(array, np.ndarray)}
 
 
 def _check_size(path: str | os.PathLike[str]) -> None:

@@ -82,3 +82,13 @@ def test_no_file_no_array_and_no_objects(tmp_path: Path) -> None:
 def test_reasons_are_one_short_line(error: Exception, said: str) -> None:
     assert reason(error) == said
     assert reason(ValueError("abcdef"), 3) == "abc"
+
+
+def test_a_header_of_python_2_is_read_without_a_warning(tmp_path: Path) -> None:
+    """Numpy warns of a header that it had to repair, here one with a line break put in."""
+    path = tmp_path / "x.npy"
+    np.save(path, np.arange(6, dtype=np.int8))
+    path.write_bytes(path.read_bytes().replace(b"  ", b" \n ", 1))
+    with pytest.warns(UserWarning, match="Python 2"):
+        np.load(path, allow_pickle=False)
+    assert array_file.read_arrays(path, "an array", "save it")[""].tolist() == [10, 0, 1, 2, 3, 4]
