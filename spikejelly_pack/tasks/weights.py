@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -126,8 +127,8 @@ def _from_file(path: Path) -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 (torch raises what its unpickler meets)
         found = reason(error, 200)
-        if type(error).__name__ == "UnpicklingError":
-            found = "a pickle of other objects, such as a whole model"
+        if isinstance(error, pickle.UnpicklingError):  # torch's own text is a page on how to trust the file
+            found = "a damaged file, or a pickle of other objects, such as a whole model"
         raise ParameterError(
             f"--weights {path}: must be a state dict as .safetensors or .pth (tensors only), got: {found}; "
             "save model.state_dict()."

@@ -30,7 +30,7 @@ def in_planes(product: Product) -> Product | None:
 
 def planes(codes: Tensor) -> Tensor:
     """``[N, C, *]`` signed codes to ``[N, 2 C, *]`` bytes, images channels last."""
-    # The layout last: writing bytes among those of the other plane takes three times as long.
+    # The layout last: writing each plane among the bytes of the other is slower.
     short = codes.to(torch.int16)
     positive = short.clamp(min=0).to(torch.uint8)
     return layout(torch.cat([positive, short.clamp(max=0).neg_().to(torch.uint8)], 1))
