@@ -150,14 +150,25 @@ def ended(mutant: Any, folder: Path) -> int:
         os.write(1, b"cannot build it")
     if mutant.line == 5:
         raise OSError("no tests at all")
+    if mutant.line == 6:
+        return 70
     return 0 if mutant.line == 1 else 1
 
 
 def test_how_the_tests_end_is_the_verdict(tool: Any, report: ModuleType, tmp_path: Path) -> None:
     forks = tool("forks")
-    verdicts = forks.judge(ended, mutants(report, 4), tmp_path, 2, "cannot build it")
-    assert [verdicts[m] for m in mutants(report, 4)] == ["survived", "killed", "killed", "invalid"]
+    chosen = [m for m in mutants(report, 6) if m.line != 5]
+    verdicts = forks.judge(ended, chosen, tmp_path, 2, "cannot build it")
+    assert [verdicts[m] for m in chosen] == ["survived", "killed", "killed", "invalid", "killed"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_barrier_that_not_all_reach_is_a_kill(tool: Any, repository: Path) -> None:
+    """The exit status of the emulation: not the one that says that no test ran."""
+    forks = tool("forks")
+    header = repository / "cupy_kernels" / "emulation" / "cuda_on_cpu.h"
+    assert f"std::_Exit({forks.STOPPED});" in header.read_text(encoding="utf-8")
+    assert forks.NOT_RUN != forks.STOPPED
 
 
 def test_tests_that_did_not_run_are_no_verdict(tool: Any, report: ModuleType, tmp_path: Path) -> None:

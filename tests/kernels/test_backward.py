@@ -217,3 +217,14 @@ def test_a_saturated_output_is_its_threshold_exactly(start: float, signed: bool,
     launcher.fire_backward(machine.queue, *given, params, **options)
     assert total.item() == (1.0 if start > 0 else -1.0 if signed else 0.0)
     assert out.item() == 0.0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_rest_in_place_without_gradient_of_the_threshold(dtype: torch.dtype, machine: Any) -> None:
+    """Several elements a thread, and a rest: each is read once, nothing is written behind the last one."""
+    start, grad = torch.linspace(-1, 3, 517).to(dtype), torch.linspace(-2, 2, 517).to(dtype)
+    theta, out = torch.tensor([1.5]), machine.out(grad).copy_(machine.put(grad))
+    given = (out, machine.put(start), machine.put(theta))
+    launcher.fire_backward(machine.queue, *given, NeuronParameters(4), grad_u=out)
+    inside = (start.float() >= 0.0) & (start.float() <= 1.5)
+    assert torch.equal(out.cpu(), (inside * grad.float() / 1.5).to(dtype))

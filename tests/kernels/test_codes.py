@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -179,3 +180,44 @@ def test_a_code_of_more_digits_raises_the_flag(machine: Any) -> None:
     launcher.unpack(machine.queue, codes, digits, time_steps=4, invalid=flags[:1])
     launcher.decode(machine.queue, codes, values, NeuronParameters(4), invalid=flags[1:])
     assert flags.tolist() == [1, 1]
+
+
+EDGES = (-(2**31), 1 - 2**31, -(2**30), -1, 0, 1, 2**30, 2**31 - 2, 2**31 - 1)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("time_steps", [2, 16])
+def test_integer_fire_at_the_ends_of_32_bits(time_steps: int, half: bool, signed: bool, machine: Any) -> None:
+    """Sums of more than 32 bits below a limit of more than 32 bits; the oracle counts in Python."""
+    pairs = list(itertools.product((1, 2, 3, 65537, 2**30, 2**31 - 1), EDGES))
+    theta, bias = (torch.tensor(column, dtype=torch.int32) for column in zip(*pairs, strict=True))
+    membrane = torch.tensor([EDGES] * len(pairs), dtype=torch.int32)
+    codes = machine.out(membrane, functional.code_dtype(time_steps, signed))
+    launcher.integer_fire(
+        machine.queue,
+        machine.put(membrane),
+        machine.put(theta),
+        codes,
+        time_steps=time_steps,
+        signed=signed,
+        half=half,
+        channel_axis=0,
+        bias=machine.put(bias),
+    )
+    expected: list[list[int]] = []
+    for limit, offset in pairs:
+        sums = [edge + offset for edge in EDGES]
+        sizes = [(abs(total) if signed else total) + half * (limit // 2) for total in sums]
+        words = [min(max(size // limit, 0), 2**time_steps - 1) for size in sizes]
+        expected.append([-w if signed and total < 0 else w for w, total in zip(words, sums, strict=True)])
+    assert codes.cpu().tolist() == expected
+
+
+def test_integer_fire_of_a_rest(machine: Any) -> None:
+    """Several elements a thread, and a rest: nothing is written behind the last one."""
+    membrane = torch.arange(517, dtype=torch.int32)
+    codes = machine.out(membrane, torch.uint8)
+    limit = machine.put(torch.tensor(30, dtype=torch.int32))
+    launcher.integer_fire(machine.queue, machine.put(membrane), limit, codes, time_steps=4, half=False)
+    assert codes.cpu().tolist() == [min(number // 30, 15) for number in range(517)]

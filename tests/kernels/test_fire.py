@@ -171,3 +171,24 @@ def test_fire_is_numpy_s(time_steps: int, backend_machine: Any, machine: Any) ->
     codes = machine.out(given, functional.code_dtype(time_steps))
     launcher.fire(machine.queue, given, machine.put(torch.tensor(theta)), params, codes=codes)
     assert np.array_equal(codes.cpu().numpy().astype(np.float32), code)
+
+
+def test_the_last_carry_may_be_unwanted(machine: Any) -> None:
+    """With a leak, and nowhere to write what the last window leaves."""
+    params = NeuronParameters(1, leak=0.5, carry="membrane")
+    codes = machine.out(torch.zeros(2, 5), torch.uint8)
+    given, theta = machine.put(torch.full((2, 5), 0.4)), machine.put(torch.tensor(1.0))
+    launcher.fire(machine.queue, given, theta, params, codes=codes)
+    # 0.4 is below half the threshold; with half of what the first window left, 0.6 is not.
+    assert codes.cpu().tolist() == [[0] * 5, [1] * 5]
+
+
+def test_a_carry_is_written_over_its_own_input(machine: Any) -> None:
+    """Several elements a thread, and a rest: each is read once, nothing is written behind the last one."""
+    params = NeuronParameters(1, leak=0.5, carry="membrane")
+    before = torch.linspace(-1, 1, 517)
+    carry, codes = machine.out(before).copy_(machine.put(before)), machine.out(before[None], torch.uint8)
+    given, theta = machine.put(torch.zeros(1, 517)), machine.put(torch.tensor(1.0))
+    options = {"codes": codes, "carry_in": carry, "carry_out": carry}
+    launcher.fire(machine.queue, given, theta, params, **options)
+    assert torch.equal(carry.cpu(), before * 0.5)

@@ -143,3 +143,18 @@ def test_pooled_digits_of_a_node_decode_to_the_pooled_values(machine: Any) -> No
     launcher.pool_digits(machine.queue, train, out, PoolGeometry((2, 2), (2, 2)))
     pooled = functional.decode(functional.pack(out[0].cpu()), 4)
     assert torch.equal(pooled, F.max_pool2d(values, 2))
+
+
+@pytest.mark.parametrize("digits", [[0.0, -0.0], [-0.0, 0.0], [-1.0, -0.0, 0.0], [-1.0, 0.0, -0.0]])
+def test_of_tied_digits_the_first_is_copied(
+    digits: list[float], machine: Any, assert_same: Callable[..., None]
+) -> None:
+    """To the sign of a zero, which is all that may differ; signed codes have zeros of their sign."""
+    train = torch.tensor(digits).reshape(1, 1, 1, -1)
+    geometry = PoolGeometry((1, len(digits)), (1, 1))
+    expected = torch.tensor(digits[digits.index(0.0)]).reshape(1, 1, 1, 1)
+    out, step = machine.out(expected), machine.out(expected)
+    alive = machine.out(torch.empty(1, 1, dtype=torch.int32))
+    launcher.pool_digits(machine.queue, machine.put(train)[None, None], out[None, None], geometry)
+    launcher.pool_step(machine.queue, machine.put(train), step, alive, geometry, first=True)
+    assert_same({"digits": (out, expected), "step": (step, expected)})
