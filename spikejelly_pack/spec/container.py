@@ -146,7 +146,7 @@ def _canonical(document: Mapping[str, Any]) -> str:
 
 
 def _text_digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _little(tensor: Array) -> Array:

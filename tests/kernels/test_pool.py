@@ -158,3 +158,18 @@ def test_of_tied_digits_the_first_is_copied(
     launcher.pool_digits(machine.queue, machine.put(train)[None, None], out[None, None], geometry)
     launcher.pool_step(machine.queue, machine.put(train), step, alive, geometry, first=True)
     assert_same({"digits": (out, expected), "step": (step, expected)})
+
+
+def test_alive_holds_the_tied_taps_and_no_other_bit(machine: Any) -> None:
+    digits = [[0, 1, 0, 0], [0, 0, 0, 0], [1, 1, 0, 1]]
+    train = torch.tensor(digits, dtype=torch.int8)[None, None]
+    out, alive = (
+        machine.out(train[..., :2, :3].contiguous()),
+        machine.out(torch.empty(1, 6, dtype=torch.int32)),
+    )
+    geometry = PoolGeometry((2, 2), (1, 1))
+    launcher.pool_step(machine.queue, machine.put(train), out, alive, geometry, first=True)
+    windows = [[digits[y + dy][x + dx] for dy in (0, 1) for dx in (0, 1)] for y in (0, 1) for x in (0, 1, 2)]
+    assert out.flatten().tolist() == [max(taps) for taps in windows]
+    expected = [sum(1 << tap for tap, digit in enumerate(taps) if digit == max(taps)) for taps in windows]
+    assert alive[0].tolist() == expected

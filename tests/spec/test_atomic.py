@@ -37,6 +37,7 @@ def test_the_target_appears_only_at_the_end(tmp_path: Path) -> None:
     target = tmp_path / "a"
     with replacing(target) as temporary:
         assert temporary.parent == tmp_path
+        assert (temporary.name[:3], temporary.suffix) == (".a.", ".part")  # what a killed process leaves
         temporary.write_text("half")
         assert not target.exists()
     assert target.read_text() == "half"

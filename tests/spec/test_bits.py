@@ -25,6 +25,12 @@ def test_pack_and_unpack_are_inverse(steps: int, signed: bool) -> None:
         assert np.array_equal(negative, -digits)
 
 
+def test_sixteen_digits_are_packed() -> None:
+    digits = np.ones((16, 1), np.int8)
+    assert bits.pack(digits).tolist() == [65535]
+    assert bits.pack(-digits, signed=True).tolist() == [-65535]
+
+
 @pytest.mark.parametrize(
     ("steps", "signed", "name"),
     [

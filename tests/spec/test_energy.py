@@ -92,7 +92,10 @@ def test_a_width_that_the_table_lacks(tmp_path: Path) -> None:
         ({"technology_nm": -7}, r"technology_nm must be a positive number, got -7"),
         ({"add": {"int32": 1.0}}, r"add must be positive numbers by type with int32 and float32"),
         ({"add": {"int32": 0, "float32": 1}}, r"add must be positive numbers"),
-        ({"multiply": {"float32": 1, "word8": 1}}, r"multiply must be positive numbers by type"),
+        *[
+            ({"multiply": {"float32": 1, name: 1}}, r"multiply must be positive numbers by type")
+            for name in ("word8", "8", "int", "real", "int12345")
+        ],
     ],
 )
 def test_incomplete_tables(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from spikejelly_pack.spec.container import pack_file
 from spikejelly_pack.spec.errors import BoundError, ExchangeFileError, OutputError
 from spikejelly_pack.spec.exchange import golden_samples, load, save
 from spikejelly_pack.spec.execute import run_packed
@@ -62,6 +63,11 @@ def test_bytes_do_not_depend_on_the_order_of_keys(residual_net: Any, tmp_path: P
     for name, provenance in {"a": {"x": "1", "y": "2"}, "b": {"y": "2", "x": "1"}}.items():
         save(type(residual_net)(ops, 4, provenance), tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_no_graph_is_written_that_is_no_json() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        pack_file({}, {"scale": float("nan")})
 
 
 def test_random_networks_round_trip(net_builder: Any, tmp_path: Path, same: Any) -> None:

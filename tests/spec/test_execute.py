@@ -304,6 +304,14 @@ def test_bad_codes_are_named(residual_net: Any, codes: Any, error: type[Exceptio
             run(residual_net, codes)
 
 
+def test_a_negative_code_of_an_unsigned_input_is_named() -> None:
+    op = g.Input(name="x", inputs=(), threshold=np.ones(1, np.float32), shape=(1,), time_steps=4)
+    readout = g.Readout(name="out", inputs=("s",), scale=np.ones(1), bias=np.zeros(1, np.int32))
+    scale = g.Scale(name="s", inputs=("x",), weight_bits=8, multiplier=np.ones(1, np.int32))
+    with pytest.raises(DtypeError, match=r"codes must be in 0..15, got -1..0"):
+        as_inputs(g.Network([op, scale, readout], 4), np.array([[0], [-1]]))
+
+
 @pytest.mark.parametrize(
     ("values", "text"),
     [

@@ -135,6 +135,11 @@ def test_a_new_window_forgets_who_lost() -> None:
         assert code.tolist() == [[[[max(map(max, codes))]]]]
 
 
+def test_whoever_comes_in_the_middle_of_a_window_has_lost_nobody() -> None:
+    digits = np.array([[[[0, 1], [0, 0]]]], np.int8)
+    assert DigitPool(pool()).step(1, digits).tolist() == [[[[1]]]]
+
+
 @pytest.mark.parametrize(
     ("constants", "shape", "text"),
     [
