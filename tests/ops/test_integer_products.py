@@ -71,6 +71,7 @@ def test_int8_takes_bytes_and_int32_sums() -> None:
         assert "beyond int8" in str(refusal("int8", dense([[wide]])))
         assert "beyond int8" in str(refusal("onednn", dense([[wide]])))
     assert "beyond int32" in str(refusal("int8", dense([[127] * 67_000])))
+    assert "sums of one term" in str(refusal("int8", dense([[1]])))
     assert "codes exceed 8 bits" in str(refusal("onednn", dense([[1]], 0, 511)))
     assert refusal("onednn", dense([[64, -64]], -255, 255)) is None
     for unfit in (dense([[1]], -256, 255), dense([[1]], -255, 256), dense([[-128]], -255, 255)):
@@ -82,9 +83,9 @@ def test_int8_takes_bytes_and_int32_sums() -> None:
 def test_a_cpu_without_vnni_saturates(monkeypatch: pytest.MonkeyPatch) -> None:
     """AVX2 adds pairs of u8 x s8 products in int16: 2 * 255 * 64 fits, 2 * 255 * 65 does not."""
     monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
-    assert refusal("int8", dense([[64]])) is None
+    assert refusal("int8", dense([[64, 64]])) is None
     for name in ("int8", "onednn"):
-        assert "in int16, which saturates for weights of 65" in str(refusal(name, dense([[-65]])))
+        assert "in int16, which saturates for weights of 65" in str(refusal(name, dense([[-65, 64]])))
     assert refusal("int8", dense([[65]]), CUDA) is None
 
 
@@ -166,6 +167,28 @@ def test_random_products(route: Any, low: int, high: int) -> None:
         geometry = (window.stride, window.padding, window.dilation, window.groups)
         expected = F.conv2d(images.double(), weights.double(), None, *geometry)
         check(route, ip.Product(weights, low, high, window), images, expected)
+
+
+def test_a_torch_of_signed_bytes_multiplies_every_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Older releases refuse uint8 on CPUs: asked once, then no product gets one."""
+    multiply, dtypes = torch.ops.aten._int_mm, []
+
+    def signed_only(rows: Tensor, matrix: Tensor) -> Tensor:
+        dtypes.append(rows.dtype)
+        if rows.dtype is not torch.int8:
+            raise RuntimeError("int_mm_out_cpu: Expected self dtype to be of type int8")
+        return multiply(rows, matrix)
+
+    monkeypatch.setattr(torch.ops.aten, "_int_mm", signed_only)
+    int8._takes_unsigned_bytes.cache_clear()
+    try:
+        codes, weight = torch.arange(256)[:, None].expand(256, 2), torch.tensor([64, -64])
+        for _ in range(2):
+            check(int8.Int8Route(), ip.Product(weight.diag(), 0, 255), codes, (codes * weight).double())
+    finally:
+        int8._takes_unsigned_bytes.cache_clear()
+    assert dtypes.count(torch.uint8) == 1
+    assert dtypes.count(torch.int8) == 4
 
 
 def check(route: Any, product: ip.Product, codes: Tensor, expected: Tensor) -> None:

@@ -1,16 +1,16 @@
 """int8 x int8 matrix products with int32 sums: ``torch._int_mm``.
 
-Codes of up to 7 digits (and signed ones) are int8 as they stand. Codes of 8 digits are uint8; where the
-device multiplies signed bytes only they are stored as ``P ^ 0x80 = P - 128``, the sum is raised by ``128 *
-sum_k w``, and padding holds the stored code 0, which is -128. Longer codes are split to base 128, one product
-per piece.
+Codes of up to 7 digits (and signed ones) are int8 as they stand. Codes of 8 digits are uint8; where signed
+bytes only are multiplied (on CUDA, and on CPUs by older releases of torch) they are stored as
+``P ^ 0x80 = P - 128``, the sum is raised by ``128 * sum_k w``, and padding holds the stored code 0, which is
+-128. Longer codes are split to base 128, one product per piece.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +36,16 @@ def saturation(product: Product, device: torch.device) -> str | None:
             f"this CPU adds int8 products in int16, which saturates for weights of {product.largest_weight}"
         )
     return None
+
+
+@cache
+def _takes_unsigned_bytes() -> bool:
+    """Whether this torch multiplies uint8 codes on a CPU."""
+    codes, weight = torch.full((1, 2), 255, dtype=torch.uint8), torch.ones(2, 1, dtype=torch.int8)
+    try:
+        return int(torch.ops.aten._int_mm(codes, weight)) == 510
+    except RuntimeError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ class Int8Route:
     """``torch._int_mm``.
 
     Attributes:
-        unsigned_bytes: Whether the CPU is given uint8 codes as they are; CUDA never is.
+        unsigned_bytes: Whether a CPU is given uint8 codes as they are, if torch takes them; CUDA never is.
     """
 
     name: str = "int8"
@@ -95,6 +105,9 @@ class Int8Route:
             return f"weights reach {product.largest_weight}, beyond int8"
         if product.weight_sum * max(product.most, 128) > _INT32:
             return f"sums reach {product.magnitude}, beyond int32"
+        if device.type == "cpu" and product.weight[0].numel() == 1:
+            # Older releases return without having written such sums.
+            return "sums of one term are no matrix product to every torch"
         return saturation(product, device)
 
     def prepare(self, product: Product, device: torch.device) -> Kernel:
@@ -102,7 +115,7 @@ class Int8Route:
         size = None if product.window is None else (int(weight.shape[2]), int(weight.shape[3]))
         flat = weight if size is None else weight.permute(0, 2, 3, 1).flatten(1)
         cuda = device.type == "cuda"
-        pieces = _pieces(product, self.unsigned_bytes and not cuda)
+        pieces = _pieces(product, self.unsigned_bytes and not cuda and _takes_unsigned_bytes())
         outputs, inner = flat.shape
         padded = (0, _multiple(inner, 8), 0, _multiple(outputs, 8)) if cuda else (0, 0, 0, 0)
         stored = F.pad(flat, padded).to(torch.int8).to(device)
