@@ -50,6 +50,8 @@ def canonicalize(model: fx.GraphModule) -> fx.GraphModule:
     """
     _own_module_per_call(model)
     for node in list(model.graph.nodes):
+        # Nothing reads annotations; as strings they keep older releases of torch from pickling the network.
+        node.type = None
         if node.op == "call_module":
             _canonical_module(model, node)
         elif node.op in {"call_function", "call_method"}:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .errors import ParameterError
@@ -68,8 +68,20 @@ def check_choice(owner: str, name: str, value: object, choices: tuple[str, ...])
     return str(value)
 
 
+class _Derived:
+    """What follows from the constants: no fields, since compilers build the object anew from all its fields.
+
+    Plain attributes, not lazy ones: compilers that trace the neuron may not see an object change.
+    """
+
+    weights: tuple[float, ...]
+    weight_sum: float
+    window_steps: int
+    _window_code: NeuronParameters | None
+
+
 @dataclass(frozen=True)
-class NeuronParameters:
+class NeuronParameters(_Derived):
     """Constants of one SpikePack neuron (arXiv 2501.14484); the threshold itself is data, not a constant.
 
     Attributes:
@@ -96,11 +108,6 @@ class NeuronParameters:
     signed: bool = False
     rounding: str = "round_half_up"
     window: int | None = None
-    # Plain attributes, not lazy ones: compilers that trace the neuron may not see an object change.
-    weights: tuple[float, ...] = field(init=False, repr=False, compare=False)
-    weight_sum: float = field(init=False, repr=False, compare=False)
-    window_steps: int = field(init=False, repr=False, compare=False)
-    _window_code: NeuronParameters | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         owner = "SpikePackNode"

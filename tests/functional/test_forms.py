@@ -122,7 +122,8 @@ def test_codes_equal_the_numpy_equations(
     if ties:
         # Exact multiples of half the LSB, where rounding decides.
         u = torch.arange(-6.0, 6.0) * np.float32(theta / params.weight_sum) / 2
-    lsb = equations.least_significant(np.float32(theta), params.weight_sum)
+    # An array: numpy 1 computes with a lone float32 and Python's floats in float64.
+    lsb = equations.least_significant(np.full(1, theta, np.float32), params.weight_sum)
     start = u.numpy()
     magnitude = np.abs(start) if params.signed else start
     if params.tau == 2.0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,13 @@ def test_parameters_compare_by_what_was_given() -> None:
     assert hash(NeuronParameters(4)) == hash(NeuronParameters(4))
     assert "weights" not in repr(NeuronParameters(4))
     assert (NeuronParameters(4).half, NeuronParameters(4, rounding="floor").half) == (0.5, 0.0)
+
+
+def test_the_fields_build_the_same_object() -> None:
+    """torch.compile does so where a neuron meets an autograd function."""
+    given = NeuronParameters(3, tau=1.5, signed=True, window=5)
+    again = NeuronParameters(*(getattr(given, field.name) for field in fields(given)))
+    assert vars(again) == vars(given)
 
 
 def test_the_owner_is_named() -> None:

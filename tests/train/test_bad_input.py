@@ -50,7 +50,7 @@ from spikejelly_pack.train.saved import CHECKPOINT_KEY, read_checkpoint
         (["--trainer.max_epochs", "-32"], "must be a non-negative integer or -1. You passed in -32"),
         (["--ema", "2"], "--ema must be in 0..1"),
         (["--patience", "0"], "--patience must be at least 1 epoch, got 0"),
-        (["--no.such.option", "1"], "unrecognized arguments: --no.such.option 1"),
+        (["--no.such.option", "1"], "nrecognized arguments: --no.such.option 1"),
         (["--resume", "none.ckpt"], "none.ckpt: the checkpoint must be a file, got none there"),
     ],
 )
