@@ -205,6 +205,14 @@ def test_the_last_carry_may_be_unwanted(machine: Any) -> None:
     assert codes.cpu().tolist() == [[0] * 5, [1] * 5]
 
 
+def test_the_carry_of_a_step_may_be_unwanted(machine: Any) -> None:
+    params = NeuronParameters(1, leak=0.5, carry="membrane")
+    x, state = machine.put(torch.tensor([0.4, 0.6])), [machine.out(torch.zeros(2)) for _ in range(3)]
+    outputs = {"spikes": state[0], "code_out": state[1], "start_out": state[2]}
+    launcher.step(machine.queue, x, machine.put(torch.tensor(1.0)), params, phase=0, **outputs)
+    assert [values.tolist() for values in state] == [[0.0, 0.0], [0.0, 1.0], x.tolist()]
+
+
 def test_a_carry_is_written_over_its_own_input(machine: Any) -> None:
     """Several elements a thread, and a rest: each is read once, nothing is written behind the last one."""
     params = NeuronParameters(1, leak=0.5, carry="membrane")

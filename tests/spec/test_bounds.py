@@ -170,7 +170,7 @@ def test_codes_of_shorter_neurons_are_smaller() -> None:
     assert accumulator_bounds(network)[1].magnitude == 3
 
 
-@pytest.mark.parametrize("weight", [[2, -3], [-2, 3], [2, 3]])
+@pytest.mark.parametrize("weight", [[2, -3], [-2, 3], [2, 3], [-2, -3]])
 def test_unsigned_and_signed_spikes_side_by_side(weight: list[int]) -> None:
     """One side of the interval is longer where only some inputs change sign."""
     one, two = (

@@ -50,6 +50,7 @@ BAD: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("dense", {"name": "../../etc"}, ParameterError, "got '../../etc'"),
     ("dense", {"name": "/a"}, ParameterError, "got '/a'"),
     ("dense", {"name": "a//b"}, ParameterError, "got 'a//b'"),
+    ("dense", {"name": "a/./b"}, ParameterError, "got 'a/./b'"),
     ("dense", {"name": "a\nb"}, ParameterError, r"got 'a\\nb'"),
     ("dense", {"name": "a" * 201}, ParameterError, "got 'aaa"),
     ("dense", {"name": "\ud800"}, ParameterError, "name must be"),
@@ -106,6 +107,8 @@ BAD: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ("readout", {"scale": np.array([1.0, np.nan])}, ParameterError, "scale must be finite .*got nan"),
     ("readout", {"scale": np.array([1.0, 0.0])}, ParameterError, "got 0.0"),
     ("readout", {"scale": np.ones(3)}, ShapeError, r"scale and bias must be \[C\]"),
+    ("readout", {"scale": np.ones((2, 1)), "bias": ints(2, 1)}, ShapeError, r"scale and bias must be \[C\]"),
+    ("readout", {"scale": np.ones(0), "bias": ints(0)}, ShapeError, r"scale and bias must be \[C\]"),
     ("readout", {"state_bits": 64}, BoundError, "got 64"),
     ("input", {"threshold": np.array([np.inf], np.float32)}, ParameterError, "threshold must be .*got inf"),
     (

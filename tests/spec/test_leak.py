@@ -15,6 +15,7 @@ from spikejelly_pack.spec.equations import shifted_start
 from spikejelly_pack.spec.errors import BoundError, ParameterError, ShapeError, UnsupportedError
 from spikejelly_pack.spec.exchange import load, save
 from spikejelly_pack.spec.execute import run_packed, run_serial_multi_step
+from spikejelly_pack.spec.firing import load_register
 from spikejelly_pack.spec.stream import run_serial_single_step
 from spikejelly_pack.spec.windows import refuse_windows
 
@@ -182,3 +183,13 @@ def test_codes_of_several_windows_have_their_axis(shape: Any) -> None:
     for run in FORMS:
         with pytest.raises(ShapeError, match=r"input 'x': codes must have shape \[4, N, 1\], got"):
             run(chain(windows=4), np.zeros(shape, int))
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_the_firing_register_and_the_sign_are_integers(signed: bool) -> None:
+    """The rounding offset, half of the threshold of 5, goes to the magnitude."""
+    neuron = chain(theta=5, rounding="round_half_up", signed=signed).ops["n0"]
+    register, sign = load_register(neuron, np.array([[-7], [0], [7]]))
+    signs = [[-1], [0], [1]] if signed else [[1], [1], [1]]
+    np.testing.assert_array_equal(sign, np.array(signs), strict=True)
+    np.testing.assert_array_equal(register, np.array([[9 if signed else -5], [2], [9]]), strict=True)

@@ -135,6 +135,13 @@ def test_a_new_window_forgets_who_lost() -> None:
         assert code.tolist() == [[[[max(map(max, codes))]]]]
 
 
+def test_any_axes_may_lead() -> None:
+    codes = np.arange(2 * 3 * 1 * 2 * 5 * 4, dtype=np.uint8).reshape(2, 3, 1, 2, 5, 4)
+    op = pool(kernel=(3, 2), stride=(2, 2), ceil_mode=True)
+    alone = [[op.largest(image) for image in images] for images in codes]
+    np.testing.assert_array_equal(op.largest(codes), np.array(alone), strict=True)
+
+
 def test_whoever_comes_in_the_middle_of_a_window_has_lost_nobody() -> None:
     digits = np.array([[[[0, 1], [0, 0]]]], np.int8)
     assert DigitPool(pool()).step(1, digits).tolist() == [[[[1]]]]

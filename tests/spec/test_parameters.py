@@ -20,6 +20,13 @@ def test_time_steps_are_coerced(value: Any) -> None:
     assert type(steps) is int
 
 
+def test_constants_are_coerced() -> None:
+    given: dict[str, Any] = {"tau": 2, "leak": np.float32(0.5), "signed": np.bool_(True)}
+    params = NeuronParameters(4, **given)
+    assert (params.tau, params.leak, params.signed) == (2.0, 0.5, True)
+    assert [type(value) for value in (params.tau, params.leak, params.signed)] == [float, float, bool]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -40,7 +47,7 @@ def test_time_steps_are_coerced(value: Any) -> None:
     ],
 )
 def test_a_wrong_parameter_names_itself(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ParameterError, match=message) as caught:
+    with pytest.raises(ParameterError, match=f"^SpikePackNode: {message}") as caught:
         NeuronParameters(**arguments)
     assert isinstance(caught.value, SpikePackError)
     assert isinstance(caught.value, ValueError)

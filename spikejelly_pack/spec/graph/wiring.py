@@ -29,7 +29,8 @@ class Add(Op):
             raise ShapeError(
                 f"{self.label}: inputs must have one shape, got {', '.join(map(str, shapes))}; fit them."
             )
-        return shapes[0]
+        (shape,) = set(shapes)
+        return shape
 
 
 @register("concat")
