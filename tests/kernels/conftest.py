@@ -9,7 +9,7 @@ import functools
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from cupy_kernels import CupyBackend, EmulationBackend, KernelEnvironmentError, Queue
-from cupy_kernels.execution import Kernel
+from cupy_kernels.execution import Backend, Kernel
 from cupy_kernels.variants import Variant
 from spikejelly_pack.spec.parameters import NeuronParameters
 
@@ -77,12 +77,42 @@ class Machine:
         """See :func:`tricky`."""
         return tricky(shape, theta, params, seed)
 
+    def narrow(self, **axes: int) -> Queue:
+        """Return the queue with at most two blocks along an axis of the kernels named."""
+        return replace(self.queue, backend=Narrow(self.queue.backend, axes))
+
     def check_guards(self) -> None:
         """Nothing was written beside the outputs."""
         for raw, start, end in self.outputs:
             assert bool((raw[:start] == 0xA5).all()), "written before an output"
             assert bool((raw[end:] == 0xA5).all()), "written behind an output"
         self.outputs.clear()
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """A backend that launches at most two blocks along one axis: the rest is work for a second round."""
+
+    backend: Backend
+    axes: dict[str, int]  # by kernel
+
+    @property
+    def name(self) -> str:
+        return self.backend.name
+
+    @property
+    def on_host(self) -> bool:
+        return self.backend.on_host
+
+    def kernel(self, variant: Variant, device: int | None) -> Kernel:
+        kernel, axis = self.backend.kernel(variant, device), self.axes[variant.kernel]
+
+        def launch(blocks: tuple[int, int, int], *rest: Any) -> None:
+            assert blocks[axis] > 2
+            cut = [min(count, 2) if at == axis else count for at, count in enumerate(blocks)]
+            kernel((cut[0], cut[1], cut[2]), *rest)
+
+        return launch
 
 
 class Recorder:

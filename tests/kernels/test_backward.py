@@ -228,3 +228,15 @@ def test_a_rest_in_place_without_gradient_of_the_threshold(dtype: torch.dtype, m
     launcher.fire_backward(machine.queue, *given, NeuronParameters(4), grad_u=out)
     inside = (start.float() >= 0.0) & (start.float() <= 1.5)
     assert torch.equal(out.cpu(), (inside * grad.float() / 1.5).to(dtype))
+
+
+def test_more_channels_than_blocks(machine: Any) -> None:
+    """A saturated output is its threshold: each channel sums its gradients, whole numbers."""
+    theta = torch.full((7,), 1.5)
+    grad = torch.arange(1.0, 8.0).reshape(7, 1).expand(3, 7, 5).contiguous()
+    total, scratch, out = machine.out(theta), machine.out(torch.empty(1, 7)), machine.out(grad)
+    given = (machine.put(grad), machine.put(torch.full_like(grad, 3.0)), machine.put(theta))
+    options = {"grad_u": out, "grad_theta": total, "scratch": scratch, "scaled": True, "channel_axis": 1}
+    queue = machine.narrow(backward_runs=1, sum_partials=0)
+    launcher.fire_backward(queue, *given, NeuronParameters(4), **options)
+    assert total.tolist() == [15.0 * (channel + 1) for channel in range(7)]

@@ -173,3 +173,11 @@ def test_alive_holds_the_tied_taps_and_no_other_bit(machine: Any) -> None:
     assert out.flatten().tolist() == [max(taps) for taps in windows]
     expected = [sum(1 << tap for tap, digit in enumerate(taps) if digit == max(taps)) for taps in windows]
     assert alive[0].tolist() == expected
+
+
+def test_more_windows_than_blocks(machine: Any) -> None:
+    train = torch.tensor([[0, 1], [1, 0], [0, 0], [1, 1], [0, 1]], dtype=torch.int8).reshape(5, 1, 1, 1, 1, 2)
+    out = machine.out(train[..., :1].contiguous())
+    queue = machine.narrow(pool_digits=1)
+    launcher.pool_digits(queue, machine.put(train), out, PoolGeometry((1, 2), (1, 2)))
+    assert out.flatten().tolist() == [1, 1, 0, 1, 1]

@@ -25,6 +25,7 @@ def test_constants_are_coerced() -> None:
     params = NeuronParameters(4, **given)
     assert (params.tau, params.leak, params.signed) == (2.0, 0.5, True)
     assert [type(value) for value in (params.tau, params.leak, params.signed)] == [float, float, bool]
+    assert NeuronParameters(4, leak=1).leak == 1.0  # the largest there is
 
 
 @pytest.mark.parametrize(

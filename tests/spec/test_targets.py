@@ -223,6 +223,7 @@ def test_every_finding_says_what_is_needed_and_what_there_is() -> None:
         ("n", "payload_bits", 4, 1),
         ("n", "max_fan_in", 2, 1),
     ]
+    assert all(", but target 't' " in item.text for item in report.findings)
     assert [item.state_bits for item in report.populations] == [12, 12]
     free = check_target(network, dataclasses.replace(target, state_bits=None))
     assert [item.state_bits for item in free.populations] == [item.bits for item in free.populations]
