@@ -79,3 +79,5 @@ def test_the_fields_build_the_same_object() -> None:
 def test_the_owner_is_named() -> None:
     with pytest.raises(ParameterError, match=r"^decode: time_steps must"):
         check_time_steps(0, "decode")
+    with pytest.raises(ParameterError, match=r"^SpikePackNode: time_steps must"):
+        check_time_steps(0)
