@@ -12,13 +12,30 @@ from typing import Any
 
 from .errors import KernelArgumentError
 
-__all__ = ["FLOATS", "ITEM_SIZE", "Array", "Layout", "channel_layout"]
+__all__ = ["FLOATS", "ITEM_SIZE", "Address", "Array", "Layout", "channel_layout"]
 
 ITEM_SIZE = {
     "float32": 4, "float16": 2, "bfloat16": 2,
     "int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4, "uint32": 4,
 }  # fmt: skip
 FLOATS = ("float32", "float16", "bfloat16")
+
+
+class Address(int):
+    """Address of an argument's first element, which knows the argument: :mod:`.replay` puts new ones in.
+
+    Attributes:
+        argument: Name of the argument.
+    """
+
+    argument: str
+
+    @classmethod
+    def of(cls, argument: str, value: int) -> Address:
+        """Address ``value`` of ``argument``."""
+        address = cls(value)
+        address.argument = argument
+        return address
 
 
 @dataclass(frozen=True)
@@ -60,11 +77,12 @@ class Array:
                 raise KernelArgumentError(
                     f"{name}: the device must be CUDA or host memory, got {value.device}; move it there."
                 )
-            return cls(name, value.data_ptr(), shape, tuple(value.stride()), dtype, device)
+            return cls(name, Address.of(name, value.data_ptr()), shape, tuple(value.stride()), dtype, device)
         strides = tuple(int(step) // ITEM_SIZE[dtype] for step in value.strides)
         if hasattr(value, "__cuda_array_interface__"):
-            return cls(name, int(value.data.ptr), shape, strides, dtype, int(value.device.id))
-        return cls(name, int(value.ctypes.data), shape, strides, dtype, None)
+            pointer = Address.of(name, int(value.data.ptr))
+            return cls(name, pointer, shape, strides, dtype, int(value.device.id))
+        return cls(name, Address.of(name, int(value.ctypes.data)), shape, strides, dtype, None)
 
     @property
     def size(self) -> int:

@@ -7,6 +7,7 @@ wrong libraries.
 from __future__ import annotations
 
 import threading
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -72,8 +73,8 @@ class CupyBackend:
 def _load(cupy: Any, variant: Variant, device: int) -> Kernel:
     module = cupy.RawModule(code=variant.source, options=("-std=c++17",), backend="nvrtc")
     with cupy.cuda.Device(device):
-        raw = module.get_function(variant.entry)
-        assert raw.kernel is not None  # compiles and loads now: neither can happen while a graph is captured
+        # Compiled and loaded now: neither can happen while a graph is captured.
+        function = module.get_function(variant.entry).kernel
 
     def launch(
         grid: tuple[int, int, int],
@@ -81,14 +82,14 @@ def _load(cupy: Any, variant: Variant, device: int) -> Kernel:
         arguments: tuple[np.generic, ...],
         stream: int,
     ) -> None:
-        with _stream(cupy, stream, device):
-            raw(grid, block, arguments)
+        function(grid, block, arguments, 0, _stream(cupy, stream, device))
 
     return launch
 
 
+@lru_cache(256)
 def _stream(cupy: Any, pointer: int, device: int) -> Any:
-    """The caller's stream as a context; CuPy's current stream is per thread and else the default one."""
+    """The caller's stream; without one CuPy would take its own current stream, which is not torch's."""
     if pointer == 0:
         return cupy.cuda.Stream.null
     if hasattr(cupy.cuda.Stream, "from_external"):

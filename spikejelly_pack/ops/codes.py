@@ -9,6 +9,7 @@ from . import kernels
 from .formulas import canonical
 from .library import code_dtype
 from .providers import uses_kernels
+from .registration import operator
 
 __all__ = ["integer_fire", "uses_integer_kernel"]
 
@@ -20,7 +21,7 @@ def uses_integer_kernel(provider: str, sums: Tensor, obstacle: str | None) -> bo
     return uses_kernels(provider, "integer_fire", sums, obstacle=obstacle, accepted=_SUMS)
 
 
-@torch.library.custom_op("spikepack::integer_fire", mutates_args=())
+@operator("integer_fire")
 def integer_fire(
     sums: Tensor, bias: Tensor, theta: Tensor, time_steps: int, signed: bool, half: bool
 ) -> Tensor:

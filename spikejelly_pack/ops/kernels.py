@@ -6,7 +6,8 @@ Imported lazily: neither ``cupy_kernels`` nor CuPy is loaded before a kernel is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache, lru_cache, partial
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -98,6 +99,8 @@ def obstacle(start: Tensor, theta: Tensor) -> str | None:
 
 def threshold_of(theta: Tensor, like: Tensor) -> tuple[Tensor, int | None]:
     """The threshold as the kernels take it, float32 ``[]`` or ``[C]``, and the axis of ``like`` it is for."""
+    if theta.dim() == 0 and theta.dtype is torch.float32:
+        return theta.detach(), None
     reason = obstacle(like, theta)
     if reason is not None:
         raise UnsupportedError(
@@ -111,14 +114,26 @@ def threshold_of(theta: Tensor, like: Tensor) -> tuple[Tensor, int | None]:
     return flat, lead + next(axis for axis, size in enumerate(theta.shape) if size != 1)
 
 
-def _queue(tensor: Tensor) -> Any:
-    from cupy_kernels import Queue
+@cache
+def _library() -> Any:
+    """What is launched with; an import statement would look the modules up at every launch."""
+    from cupy_kernels import KernelEnvironmentError, Queue, launcher
+    from cupy_kernels.replay import Replay
 
-    backend = _backend(BACKENDS[tensor.device.type])
-    if tensor.device.type != "cuda":
-        return Queue(backend)
-    stream = torch.cuda.current_stream(tensor.device).cuda_stream
-    return Queue(backend, tensor.device.index, stream, partial(torch.cuda.device, tensor.device))
+    return SimpleNamespace(failure=KernelEnvironmentError, queue=Queue, launcher=launcher, replay=Replay())
+
+
+@lru_cache(256)
+def _stream_queue(backend: Any, index: int, stream: int) -> Any:
+    return _library().queue(backend, index, stream, partial(torch.cuda.device, index))
+
+
+def _queue(device: torch.device) -> Any:
+    backend = _backend(BACKENDS[device.type])
+    if device.type != "cuda":
+        return _library().queue(backend)
+    stream = torch.cuda.current_stream(device).cuda_stream
+    return _stream_queue(backend, device.index, stream)
 
 
 def launch(name: str, first: Tensor, *arguments: Any, **options: Any) -> None:
@@ -127,16 +142,16 @@ def launch(name: str, first: Tensor, *arguments: Any, **options: Any) -> None:
     Raises:
         EnvironmentMissingError: The kernel cannot be compiled or loaded here.
     """
-    from cupy_kernels import KernelEnvironmentError, launcher
-
-    reason = unavailable(first.device)
+    device = first.device
+    reason = unavailable(device)
     if reason is not None:
         raise EnvironmentMissingError(f"provider 'cupy': its kernels cannot run here ({reason}).")
     if first.numel() == 0:
         return
+    library = _library()
     try:
-        getattr(launcher, name)(_queue(first), first, *arguments, **options)
-    except KernelEnvironmentError as error:
+        library.replay.launch(getattr(library.launcher, name), _queue(device), first, *arguments, **options)
+    except library.failure as error:
         raise EnvironmentMissingError(f"provider 'cupy': {str(error).rstrip('.')}.") from error
 
 
@@ -227,13 +242,15 @@ def gradient_space(start: Tensor, theta: Tensor, threshold: Tensor, learnable: b
 
     rows = launcher.scratch_rows(start.numel(), theta.numel())
     scratch = threshold.new_empty(rows, theta.numel())
-    return {"grad_theta": torch.zeros_like(threshold), "scratch": scratch}
+    # Nothing is launched, and so nothing written, for no elements.
+    total = torch.empty_like(threshold) if start.numel() else torch.zeros_like(threshold)
+    return {"grad_theta": total, "scratch": scratch}
 
 
 def shaped(space: dict[str, Tensor], theta: Tensor) -> Tensor:
-    """The threshold's gradient in its own shape and dtype; zeros where it was not asked for."""
+    """The threshold's gradient in its own shape and dtype; nothing, ``[0]``, where it was not asked for."""
     found = space.get("grad_theta")
-    return torch.zeros_like(theta) if found is None else found.reshape(theta.shape).to(theta.dtype)
+    return theta.new_empty(0) if found is None else found.reshape(theta.shape).to(theta.dtype)
 
 
 def fire_backward(
@@ -241,7 +258,9 @@ def fire_backward(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of :func:`fire`."""
     threshold, axis = threshold_of(theta, start)
-    given = torch.empty_like(start).copy_(grad)  # the layout and dtype of the membranes
+    given = grad
+    if grad.dtype is not start.dtype or grad.stride() != start.stride():
+        given = torch.empty_like(start).copy_(grad)  # the layout and dtype of the membranes
     out = torch.empty_like(start)
     space = gradient_space(start, theta, threshold, learnable)
     launch(

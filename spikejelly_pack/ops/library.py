@@ -17,6 +17,7 @@ from ..spec import bits, equations
 from ..spec.errors import DtypeError, ShapeError
 from . import formulas, kernels
 from .providers import KERNEL_DTYPES, uses_kernels
+from .registration import operator
 from .values import compute_dtype, decode_code
 
 __all__ = ["code_dtype", "decode", "encode", "fire", "fire_backward", "pack", "unpack"]
@@ -39,7 +40,7 @@ def _check(start: Tensor, theta: Tensor, owner: str) -> None:
         )
 
 
-@torch.library.custom_op("spikepack::fire", mutates_args=())
+@operator("fire")
 def fire(
     start: Tensor,
     theta: Tensor,
@@ -77,7 +78,7 @@ def _(start: Tensor, theta: Tensor, *_numbers: Any) -> Tensor:
     return torch.empty_like(formulas.canonical(start))
 
 
-@torch.library.custom_op("spikepack::fire_backward", mutates_args=())
+@operator("fire_backward")
 def fire_backward(
     grad: Tensor,
     start: Tensor,
@@ -90,7 +91,7 @@ def fire_backward(
     learnable: bool,
     provider: str,
 ) -> tuple[Tensor, Tensor]:
-    """Straight-through gradients of :func:`fire`: of ``start`` and, if ``learnable``, of ``theta``."""
+    """Straight-through gradients of :func:`fire`: of ``start``, and of ``theta`` (not learnable: ``[0]``)."""
     start = formulas.canonical(start)
     params = formulas.neuron(time_steps, tau, signed, half)
     if uses_kernels(provider, "fire_backward", start, theta):
@@ -100,14 +101,16 @@ def fire_backward(
     grad_theta = (
         formulas.threshold_gradient(wide_grad, wide, theta, params, scaled)
         if learnable
-        else torch.zeros_like(theta)
+        else theta.new_empty(0)
     )
     return torch.empty_like(start).copy_(grad_start), grad_theta
 
 
 @fire_backward.register_fake
-def _(_grad: Tensor, start: Tensor, theta: Tensor, *_numbers: Any) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(formulas.canonical(start)), torch.empty_like(theta)
+def _(_grad: Tensor, start: Tensor, theta: Tensor, *numbers: Any) -> tuple[Tensor, Tensor]:
+    learnable = numbers[-2]
+    grad_theta = torch.empty_like(theta) if learnable else theta.new_empty(0)
+    return torch.empty_like(formulas.canonical(start)), grad_theta
 
 
 def _fire_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001
@@ -143,7 +146,7 @@ def _(info: Any, in_dims: tuple[Any, ...], start: Tensor, theta: Tensor, *number
     return fire(batched, _lead(theta, in_dims[1], info.batch_size, rank), *numbers), 0
 
 
-@torch.library.custom_op("spikepack::encode", mutates_args=())
+@operator("encode")
 def encode(
     start: Tensor, theta: Tensor, time_steps: int, tau: float, signed: bool, half: bool, provider: str
 ) -> Tensor:
@@ -174,7 +177,7 @@ def _(info: Any, in_dims: tuple[Any, ...], start: Tensor, theta: Tensor, *number
     return encode(batched, _lead(theta, in_dims[1], info.batch_size, rank), *numbers), 0
 
 
-@torch.library.custom_op("spikepack::pack", mutates_args=())
+@operator("pack")
 def pack(digits: Tensor, signed: bool, provider: str) -> Tensor:
     """Codes ``[*]`` of digits ``[T, *]`` (0, 1, signed also -1; unchecked), most significant first."""
     dtype = code_dtype(digits.shape[0], signed)
@@ -193,7 +196,7 @@ def _(_info: Any, in_dims: tuple[Any, ...], digits: Tensor, *rest: Any) -> tuple
     return pack(digits.movedim(in_dims[0], 1), *rest), 0
 
 
-@torch.library.custom_op("spikepack::unpack", mutates_args=())
+@operator("unpack")
 def unpack(codes: Tensor, time_steps: int, provider: str) -> Tensor:
     """Digits ``[T, *]`` (int8) of codes, most significant first; a sign goes to every digit."""
     if uses_kernels(provider, "unpack", codes, accepted=kernels.CODES):
@@ -214,7 +217,7 @@ def _(_info: Any, in_dims: tuple[Any, ...], codes: Tensor, *rest: Any) -> tuple[
     return unpack(codes.movedim(in_dims[0], 0), *rest), 1
 
 
-@torch.library.custom_op("spikepack::decode", mutates_args=())
+@operator("decode")
 def decode(codes: Tensor, time_steps: int, tau: float, dtype: torch.dtype, provider: str) -> Tensor:
     """Decoded values ``d(s)`` of integer codes, in float32 (float64 where asked) and rounded to ``dtype``."""
     codes = formulas.canonical(codes)

@@ -21,6 +21,7 @@ from ..spec.parameters import NeuronParameters
 from . import formulas
 from .exactness import SIGNIFICAND_BITS, holds_codes, output_dtype, product_dtype
 from .library import encode
+from .registration import operator
 
 __all__ = ["packed_conv2d", "packed_linear"]
 
@@ -53,7 +54,7 @@ def _matmul(a: Tensor, b: Tensor, out: torch.dtype) -> Tensor:
     return a.to(out) @ b.to(out)
 
 
-@torch.library.custom_op("spikepack::packed_linear", mutates_args=())
+@operator("packed_linear")
 def _linear(
     start: Tensor,
     theta: Tensor,
@@ -96,7 +97,7 @@ def _(
     return out, codes, torch.empty_like(codes, dtype=torch.uint8)
 
 
-@torch.library.custom_op("spikepack::packed_conv2d", mutates_args=())
+@operator("packed_conv2d")
 def _conv2d(
     start: Tensor,
     theta: Tensor,

@@ -198,18 +198,19 @@ def uses_kernels(
         obstacle = kernels.obstacle(tensor, theta)
     if torch.compiler.is_compiling():
         return choose(provider, operation, tensor.device, tensor.dtype, obstacle, accepted).provider == "cupy"
-    key = (os.environ.get(VARIABLE), provider, operation, tensor.device.type, tensor.dtype, obstacle)
+    device, dtype = tensor.device, tensor.dtype
+    # Everything the choice depends on, so that it is made once: a network asks at every step.
+    maker = kernels.BACKENDS.get(device.type)
+    key = (os.environ.get(VARIABLE), provider, operation, device, dtype, obstacle, accepted, maker)
     known = _RECORDED.get(key)
-    if known is None or known.provider == "cupy":
-        # A choice of the kernels is made again each time: another device of this type may lack them.
-        known = choose(provider, operation, tensor.device, tensor.dtype, obstacle, accepted)
-        _RECORDED[key] = known
+    if known is None:
+        known = _RECORDED[key] = choose(provider, operation, device, dtype, obstacle, accepted)
     return known.provider == "cupy"
 
 
 def recorded_choices() -> list[Choice]:
     """What ran so far in this process and why, in order of first use."""
-    return list(_RECORDED.values())
+    return list(dict.fromkeys(_RECORDED.values()))
 
 
 def provider_report() -> dict[str, Any]:

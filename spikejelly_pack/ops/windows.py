@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..spec.parameters import NeuronParameters
 from . import formulas, kernels
+from .registration import operator
 
 __all__ = ["constants", "fire_step", "fire_windows", "leading_first", "serial_windows"]
 
@@ -68,7 +69,7 @@ def _shapes(x: Tensor, leading: int, leak: float) -> tuple[Tensor, Tensor, Tenso
     return torch.empty_like(x), _window(x, leading, x.shape[0]), left
 
 
-@torch.library.custom_op("spikepack::fire_windows", mutates_args=())
+@operator("fire_windows")
 def fire_windows(
     u: Tensor,
     theta: Tensor,
@@ -93,7 +94,7 @@ def fire_windows(
     return values, start, left
 
 
-@torch.library.custom_op("spikepack::serial_windows", mutates_args=())
+@operator("serial_windows")
 def serial_windows(
     x: Tensor,
     theta: Tensor,
@@ -126,7 +127,7 @@ def _(x: Tensor, _theta: Tensor, _carry: Any, *numbers: Any) -> tuple[Tensor, Te
     return _shapes(x, 2, numbers[4])
 
 
-@torch.library.custom_op("spikepack::windows_backward", mutates_args=())
+@operator("windows_backward")
 def _backward(
     grad: Tensor,
     grad_carry: Tensor | None,
@@ -142,7 +143,7 @@ def _backward(
     learnable: bool,
     serial: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of the input, of ``theta`` (zeros unless ``learnable``) and of the carry that came in."""
+    """Gradients of the input, of ``theta`` (``[0]`` unless ``learnable``) and of the carry that came in."""
     leading = 2 if serial else 1
     grad = _like_start(grad, start, leading)
     params = formulas.neuron(time_steps, tau, signed, half, leak, membrane)
@@ -169,7 +170,9 @@ def _(
     leading = 2 if numbers[-1] else 1
     grad = _like_start(grad, start, leading)
     before = _window(grad, leading, None) if numbers[4] else start.new_empty(0)
-    return torch.empty_like(grad), torch.empty_like(theta), before
+    learnable = numbers[-2]
+    grad_theta = torch.empty_like(theta) if learnable else theta.new_empty(0)
+    return torch.empty_like(grad), grad_theta, before
 
 
 def _like_start(grad: Tensor, start: Tensor, leading: int) -> Tensor:
@@ -212,7 +215,7 @@ fire_windows.register_autograd(_fire_windows_backward, setup_context=_keep)
 serial_windows.register_autograd(_serial_windows_backward, setup_context=_keep)
 
 
-@torch.library.custom_op("spikepack::fire_step", mutates_args=())
+@operator("fire_step")
 def fire_step(
     x: Tensor,
     theta: Tensor,
