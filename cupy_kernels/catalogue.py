@@ -48,7 +48,7 @@ PARAMETERS: dict[str, dict[str, tuple[object, ...]]] = {
     "pool_step": {"D": _DIGITS, "I": ("u32", "u64")},
     "product": {
         "X": ("u8", "i8"), "P": _CODES, "FIRE": (False, True), "SIGNED": (False, True), "CONV": (False, True),
-        "V": (1, 16), "I": ("u32", "u64"),
+        "V": (1, 16), "WIDE": (False, True), "I": ("u32", "u64"),
     },
     "integer_fire": {"P": _CODES, "SIGNED": (False, True), **_PLACE, "V": (1, 4)},
 }  # fmt: skip
@@ -70,7 +70,9 @@ def _same_sign(choice: Choice) -> bool:
 
 
 def _product_rule(choice: Choice) -> bool:
-    """Without fire the sums come out; with it codes of the node's sign."""
+    """Without fire the sums come out; with it codes of the node's sign. Wide tiles have short indices."""
+    if choice.get("WIDE") and choice.get("I") == "u64":
+        return False
     if choice.get("FIRE") is False:
         return choice.get("P", "i32") == "i32" and not choice.get("SIGNED")
     return choice.get("FIRE") is None or _same_sign(choice)

@@ -16,8 +16,8 @@ class KernelSpec:
         template: Names of its template parameters, in order.
         parameters: Its C parameters, ``"type name"``; a template parameter stands in braces.
         collective: Whether threads wait for each other (barriers, shuffles).
-        blocks_per_sm: Second number of the launch bounds. With 2 blocks of 256 threads a thread may use 128
-            registers; with none given ptxas aims higher and spills.
+        blocks_per_sm: Second number of the launch bounds, or a macro that gives it. With 2 blocks of 256
+            threads a thread may use 128 registers; with none given ptxas aims higher and spills.
         needs: Files whose functions it calls.
     """
 
@@ -25,7 +25,7 @@ class KernelSpec:
     template: tuple[str, ...]
     parameters: tuple[str, ...]
     collective: bool = False
-    blocks_per_sm: int = 2
+    blocks_per_sm: int | str = 2
     needs: tuple[str, ...] = ()
 
     @property
@@ -128,12 +128,13 @@ KERNELS: dict[str, KernelSpec] = {
     ),
     "product": KernelSpec(
         "product.cu",
-        ("X", "P", "FIRE", "SIGNED", "CONV", "V", "I"),
+        ("X", "P", "FIRE", "SIGNED", "CONV", "V", "WIDE", "I"),
         ("const {X}* codes", "const i8* weight", "const i32* bias", "const i32* theta", "{P}* out",
          "{I} rows", "u32 columns", "u32 theta_step", "u32 half", "u32 max_code", "u32 depth", "u32 channels",
          "u32 height", "u32 width", "u32 out_height", "u32 out_width", "u32 kernel_x", "u32 stride_y",
          "u32 stride_x", "u32 pad_y", "u32 pad_x", "u32 dilation_y", "u32 dilation_x"),
         collective=True,
-        needs=("integer.cu",),
+        blocks_per_sm="SPK_TILE_BLOCKS({WIDE:d})",
+        needs=("integer.cu", "tiles.cu"),
     ),
 }  # fmt: skip

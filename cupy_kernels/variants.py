@@ -68,6 +68,7 @@ class Code:
             f"    static constexpr int T = {self.time_steps};\n"
             f"    static constexpr bool BINARY = {str(self.tau == 2.0).lower()};\n"
             f"    static constexpr f32 TAU = {number(self.tau)}, SUM = {number(self.weight_sum)};\n"
+            f"    static constexpr f32 INVERSE = {number(float(1 / np.float32(self.weight_sum)))};\n"
             f"    static constexpr f32 DIGIT_GRADIENT = {number(self.digit_gradient)};\n"
             f"    SPK_INLINE static constexpr f32 q(int t) {{\n"
             f"        const f32 weights[] = {{{', '.join(number(weight) for weight in self.weights)}}};\n"
@@ -134,7 +135,8 @@ class Variant:
         words = ["spk::" + choice.name if isinstance(choice, Code) else str(choice).lower()
                  if isinstance(choice, bool) else str(choice) for choice in self.choices]  # fmt: skip
         template = f"<{', '.join(words)}>" if words else ""
-        bounds = f"__launch_bounds__({THREADS}, {self.spec.blocks_per_sm})"
+        blocks = str(self.spec.blocks_per_sm).format(**self.chosen)
+        bounds = f"__launch_bounds__({THREADS}, {blocks})"
         return (
             f'using namespace spk;\nextern "C" __global__ void {bounds} {self.entry}({declared}) {{\n'
             f"    spk::{self.kernel}{template}({given});\n}}\n"

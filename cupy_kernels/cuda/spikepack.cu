@@ -7,20 +7,34 @@ namespace spk {
 enum { INDEPENDENT = 0, RESIDUAL = 1, MEMBRANE = 2 };                // what a window leaves for the next
 enum { NO_VALUE = 0, UNIT = 1, SCALED = 2, CODE_VALUE = 3 };         // d(s), theta * d(s), or P as a float
 
-template <class C> SPK_INLINE f32 least_significant(f32 theta) { return div(theta, C::SUM); }
+// A threshold as elements are compared with it. `inverse` is 0 where quotients by it must be divisions.
+struct Level { f32 lsb, inverse, most; };
+template <class C> SPK_INLINE Level least_significant(f32 theta) {
+    Level level = {div(theta, C::SUM), 0.0f, add(theta, theta)};
+    if (ge(theta, 0x1p-60f) && ge(0x1p60f, theta)) level.inverse = div(1.0f, level.lsb);
+    return level;
+}
+// size / lsb where that is between 0 and 2 SUM, else the nearer of the two, which rounds to the same code; NaN stays.
+template <class C> SPK_INLINE f32 in_levels(f32 size, const Level& level) {
+    if (level.inverse == 0.0f) return clip(div(size, level.lsb), 0.0f, 2.0f * C::SUM);
+    const f32 inside = quotient(smaller(larger(size, 0.0f), level.most), level.lsb, level.inverse);
+    return is_nan(size) ? size : inside;
+}
 
 // Code of the membrane v_0: closed form for TAU = 2, greedy expansion below. SIGNED: with the sign of v_0.
-template <class C, bool SIGNED> SPK_INLINE f32 encode(f32 start, f32 lsb, f32 half) {
+template <class C, bool SIGNED> SPK_INLINE f32 encode(f32 start, const Level& level, f32 half) {
     const f32 size = SIGNED ? magnitude_of(start) : start;
     f32 code;
     if (C::BINARY) {
-        code = round_down(clip(add(div(size, lsb), half), 0.0f, (f32)((1u << C::T) - 1u)));
+        const f32 levels = in_levels<C>(size, level);
+        code = round_down(smaller(add(levels, half), (f32)((1u << C::T) - 1u)));
+        code = is_nan(levels) ? levels : code;
     } else {
-        f32 left = add(size, mul(lsb, half));
+        f32 left = add(size, mul(level.lsb, half));
         u32 word = 0;
 #pragma unroll
         for (int t = 0; t < C::T; ++t) {
-            const f32 threshold = mul(lsb, C::q(t));
+            const f32 threshold = mul(level.lsb, C::q(t));
             const bool spike = ge(left, threshold);
             if (spike) left = sub(left, threshold);
             word = 2u * word + (spike ? 1u : 0u);
@@ -32,7 +46,9 @@ template <class C, bool SIGNED> SPK_INLINE f32 encode(f32 start, f32 lsb, f32 ha
 
 // Decoded value d(s) of a float code.
 template <class C> SPK_INLINE f32 decode(f32 code) {
-    if (C::BINARY || is_nan(code)) return div(code, C::SUM);
+    // A whole number by a constant; the sign is put back for the sake of -0.
+    if (C::BINARY) return float_of(bits_of(quotient(code, C::SUM, C::INVERSE)) | (bits_of(code) & 0x80000000u));
+    if (is_nan(code)) return code;
     const u32 word = (u32)magnitude_of(code);
     const f32 sign = sign_of(code);
     f32 total = 0.0f;

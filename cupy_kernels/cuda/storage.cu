@@ -36,7 +36,7 @@ template <> SPK_INLINE bf16 store<bf16>(f32 a) {  // to nearest even; sm_75 has 
     return r;
 }
 // A float code as an integer; NaN has no code and becomes 0, which the caller learns from its NaN flag.
-template <class P> SPK_INLINE P code_word(f32 code) { return is_nan(code) ? (P)0 : (P)(i32)code; }
+template <class P> SPK_INLINE P code_word(f32 code) { return is_nan(code) ? (P)0 : (P)whole_number(code); }
 
 // V neighbours in memory, moved by accesses of at most 16 bytes.
 template <class A, int V> struct alignas(sizeof(A) * V < 16 ? sizeof(A) * V : 16) Group { A at[V]; };

@@ -5,7 +5,9 @@
 // reads stale or overwritten shared memory, which running the threads in lockstep would hide. Barriers and
 // warp collectives that not all their threads reach end the process with a message.
 //
-// Not modelled: races inside a warp, the memory model, asynchronous copies, speed.
+// An asynchronous copy lands when its thread waits for it, not before.
+//
+// Not modelled: races inside a warp, the memory model, speed.
 #pragma once
 #include <ucontext.h>
 
@@ -37,6 +39,7 @@ namespace cpu {
 enum State { READY, AT_BARRIER, AT_COLLECTIVE, DONE };
 constexpr size_t STACK = 256 * 1024;
 
+struct Copy { void* to; const void* from; };
 struct Fiber {
     ucontext_t context;
     std::unique_ptr<char[]> stack;
@@ -44,6 +47,7 @@ struct Fiber {
     unsigned linear = 0;
     unsigned mask = 0;
     uint64_t word = 0;  // what this lane shows to its warp
+    std::vector<std::vector<Copy>> copies;  // by group, the open one last
 };
 struct Block {
     std::vector<std::unique_ptr<Fiber>> fibers;
@@ -106,6 +110,7 @@ inline void prepare(Fiber& fiber, unsigned linear) {
     if (!fiber.stack) fiber.stack.reset(new char[STACK]);
     fiber.state = READY;
     fiber.linear = linear;
+    fiber.copies.clear();
     getcontext(&fiber.context);
     fiber.context.uc_stack.ss_sp = fiber.stack.get();
     fiber.context.uc_stack.ss_size = STACK;
@@ -216,6 +221,41 @@ template <class A, class B> inline void mma(int32_t (&c)[4], const uint32_t (&a)
         }
     me->mask = 0xffffffffu;
     to_scheduler(AT_COLLECTIVE);
+}
+// ldmatrix, four matrices of 8 rows x 16 bytes: lane l shows row l % 8 of matrix l / 8 and gets of every matrix the
+// four bytes from 4 t on of row g.
+inline void load_matrices(uint32_t (&words)[4], const void* row) {
+    Fiber* me = block->current;
+    me->mask = 0xffffffffu;
+    std::memcpy(&me->word, &row, sizeof(row));
+    to_scheduler(AT_COLLECTIVE);
+    const unsigned first = me->linear & ~31u, g = (me->linear & 31u) >> 2, t = me->linear & 3u;
+    for (unsigned i = 0; i < 4; ++i) {
+        const char* shown;
+        std::memcpy(&shown, &block->fibers[first + 8 * i + g]->word, sizeof(shown));
+        std::memcpy(&words[i], shown + 4 * t, 4);
+    }
+    me->mask = 0xffffffffu;
+    to_scheduler(AT_COLLECTIVE);
+}
+// 16 bytes, zeros where there are none; they land when the thread waits for their group.
+inline void copy_async(void* to, const void* from, bool there) {
+    auto& groups = block->current->copies;
+    if (groups.empty()) groups.emplace_back();
+    groups.back().push_back({to, there ? from : nullptr});
+}
+inline void close_group() {
+    auto& groups = block->current->copies;
+    if (groups.empty()) groups.emplace_back();
+    groups.emplace_back();
+}
+inline void wait_copies(size_t pending) {
+    auto& groups = block->current->copies;
+    while (groups.size() > pending + 1) {
+        for (const Copy& copy : groups.front())
+            copy.from ? (void)std::memcpy(copy.to, copy.from, 16) : (void)std::memset(copy.to, 0, 16);
+        groups.erase(groups.begin());
+    }
 }
 inline int lane_id() { return (int)(block->current->linear & 31u); }
 

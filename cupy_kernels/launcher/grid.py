@@ -17,7 +17,7 @@ _MAX_BLOCKS_X, _MAX_BLOCKS_Y = 2**31 - 1, 65535
 
 def index_type(*extents: int) -> str:
     """32-bit indices while every offset, overshoot of the last block included, stays below 2^32."""
-    return "u32" if max(extents) + 8 * THREADS < 2**32 else "u64"
+    return "u32" if max(extents) + 32 * THREADS < 2**32 else "u64"
 
 
 def group_size(

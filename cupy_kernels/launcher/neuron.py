@@ -26,6 +26,7 @@ __all__ = ["AMPLITUDES", "fire", "serial", "serial_limit", "window_of"]
 
 AMPLITUDES = {"unit": 1, "scaled": 2, "code": 3}
 _F32 = ("float32",)
+_TURNS = 4  # groups of a thread in fire.cu
 
 
 def _amplitude(name: str, allowed: tuple[str, ...] = tuple(AMPLITUDES)) -> int:
@@ -119,7 +120,7 @@ def fire(
         "carry_in": before, "carry_out": after, "nan_seen": flag,
     }  # fmt: skip
     numbers = {"n": n, "windows": rows, **neuron_numbers(neuron, layout)}
-    queue.launch(variant, blocks_for(n, group), THREADS, addresses(pointers) | numbers)
+    queue.launch(variant, blocks_for(n, group * _TURNS), THREADS, addresses(pointers) | numbers)
 
 
 def serial(

@@ -14,7 +14,10 @@ from .grid import index_type
 
 __all__ = ["MAX_DEPTH", "conv2d", "linear"]
 
-TILE_ROWS, TILE_COLUMNS, _MAX_BLOCKS_Y = 128, 64, 65535
+TILE_ROWS, _MAX_BLOCKS_Y = 128, 65535
+# Outputs of a block's row: the wide tile reads less from shared memory for every product, but many are needed
+# to keep a large card busy.
+_NARROW, _WIDE, _BUSY = 64, 128, 256
 #: Terms of a sum that cannot leave 32 bits: 255 * 128 * MAX_DEPTH < 2^31.
 MAX_DEPTH = (2**31 - 1) // (255 * 128)
 _I32, _INPUTS = ("int32",), ("uint8", "int8")
@@ -81,6 +84,11 @@ def _plain(array: Array, shape: tuple[int, ...], order: tuple[int, ...]) -> Arra
     return array
 
 
+def _is_wide(rows: int, columns: int) -> bool:
+    filled = columns % _WIDE == 0 or columns % _WIDE > _NARROW
+    return filled and -(-rows // TILE_ROWS) * -(-columns // _WIDE) >= _BUSY
+
+
 def _launch(
     queue: Queue, codes: Array, weight: Array, out: Array, end: _Epilogue, sizes: tuple[int, int, int],
     image: dict[str, int], convolution: bool,
@@ -96,11 +104,12 @@ def _launch(
     together = run % 16 == 0 and codes.pointer % 16 == 0 and weight.pointer % 16 == 0
     types = (C_TYPES[codes.dtype], C_TYPES[out.dtype], end.theta is not None, bool(end.signed), convolution)
     index = index_type(codes.size, out.size, weight.size, rows + TILE_ROWS)
-    variant = Variant("product", (*types, 16 if together else 1, index))
-    blocks = (-(-rows // TILE_ROWS), -(-columns // TILE_COLUMNS), 1)
+    wide = index == "u32" and _is_wide(rows, columns)  # wide tiles with long indices would spill on Turing
+    variant = Variant("product", (*types, 16 if together else 1, wide, index))
+    blocks = (-(-rows // TILE_ROWS), -(-columns // (_WIDE if wide else _NARROW)), 1)
     if blocks[1] > _MAX_BLOCKS_Y:
         raise KernelArgumentError(
-            f"weight: at most {_MAX_BLOCKS_Y * TILE_COLUMNS} outputs, got {columns}; split it."
+            f"weight: at most {_MAX_BLOCKS_Y * _NARROW} outputs, got {columns}; split it."
         )
     pointers = {"codes": codes.pointer, "weight": weight.pointer, "out": out.pointer}
     numbers = {"rows": rows, "columns": columns, "depth": depth, **image}
@@ -206,4 +215,6 @@ def conv2d(
         "pad_y": padding[0], "pad_x": padding[1], "dilation_y": dilation[0], "dilation_x": dilation[1],
     }  # fmt: skip
     sizes = (batch * small[0] * small[1], columns, kernel[0] * kernel[1] * channels)
-    _launch(queue, images, filters, result, end, sizes, numbers, True)
+    # One tap on every pixel: the image is the left matrix, and no patch need be looked for.
+    dense = kernel == [1, 1] and tuple(stride) == (1, 1) and tuple(padding) == (0, 0)
+    _launch(queue, images, filters, result, end, sizes, dict(_NO_IMAGE) if dense else numbers, not dense)

@@ -81,15 +81,28 @@ class Integer:
     channels: int
     last: bool
     bias: bool
+    long: bool = False
 
     def __str__(self) -> str:
-        return f"integer-T{self.time_steps}-{self.signed}-{self.half}-{self.channels}-{self.last}-{self.bias}"
+        name = f"integer-T{self.time_steps}-{self.signed}-{self.half}-{self.channels}-{self.last}-{self.bias}"
+        return name + "-long" * self.long
+
+    def constants(self, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Thresholds, ``long`` at and beyond the largest whose ``theta * 2^T`` has 31 bits, and biases."""
+        theta = draw.integers(1, 2 ** (30 - self.time_steps), self.channels)
+        bias = draw.integers(-(2**31), 2**31, self.channels)
+        if self.long:
+            edge = (2**31 - 1) >> self.time_steps
+            theta = draw.integers(edge, 2**31, self.channels)
+            theta[:4] = [edge, min(edge + 1, 2**31 - 1), 2**31 - 1, 1][: self.channels]
+            bias[::3] = draw.choice([-(2**31), 1 - 2**31, 0, 2**31 - 1], len(bias[::3]))
+        return theta.astype(np.int32), bias.astype(np.int32)
 
     def __call__(self, machine: Any) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         draw = np.random.default_rng(self.time_steps)
         shape = (4, 16, 5, 8)
-        theta = draw.integers(1, 2 ** (30 - self.time_steps), self.channels).astype(np.int32)
-        bias = draw.integers(-(2**31), 2**31, self.channels).astype(np.int32) if self.bias else None
+        theta, bias = self.constants(draw)
+        bias = bias if self.bias else None
         spread = theta.astype(np.int64).reshape(-1, 1, 1)
         level = draw.integers(-2, 2**self.time_steps + 2, shape)
         start = level * spread - (spread // 2 if self.half else 0) + draw.integers(-1, 2, shape)
@@ -139,8 +152,10 @@ def integers() -> list[Integer]:
             draw.choice((1, 16)),
             draw.random() < 0.5,
             steps % 3 > 0,
+            long,
         )
         for steps in range(1, 17)
+        for long in (False, True)
     ]
 
 

@@ -36,15 +36,15 @@ FAULTS: dict[str, tuple[str, str, str, str, str]] = {
     "missing tail guard": (
         "test_fire",
         "ragged",
-        "if (V == 1 || i + V <= n)\n        fire_group",
-        "if (true)\n        fire_group",
+        "if (V == 1 || i + V <= n) {",
+        "if (true) {",
         "written behind|differ",
     ),
     "missing end of the grid": (
         "test_fire",
         "ragged",
-        "if (i >= n) return;\n    if (V == 1 || i + V <= n)\n        fire_group",
-        "if (V == 1 || i + V <= n + 256 * V)\n        fire_group",
+        "for (; i < n; ++i)\n                    nan",
+        "for (; i <= n; ++i)\n                    nan",
         "written behind|differ",
     ),
     "no first barrier in the block sum": (
@@ -127,22 +127,22 @@ FAULTS: dict[str, tuple[str, str, str, str, str]] = {
     "reciprocal for division": (
         "test_fire",
         "T",
-        "add(div(size, lsb), half)",
-        "add(mul(size, div(1.0f, lsb)), half)",
+        "q = fma(fma(-q, b, a), inverse, q);\n    return fma(fma(-q, b, a), inverse, q);",
+        "return q;",
         "differ",
     ),
     "NaN dropped": (
         "test_fire",
         "(blocks|ragged).*-unit",
-        "if (is_nan(a)) return a;",
-        "if (is_nan(a)) return low;",
+        "return is_nan(size) ? size : inside;",
+        "return inside;",
         "differ",
     ),
     "rounding half down": (
         "test_fire",
         "round_half_up",
-        "clip(add(div(size, lsb), half)",
-        "clip(add(div(size, lsb), half * 0.9999f)",
+        "add(levels, half)",
+        "add(levels, half * 0.9999f)",
         "differ",
     ),
     "sign lost": (
@@ -154,7 +154,7 @@ FAULTS: dict[str, tuple[str, str, str, str, str]] = {
     ),
     "carry not clamped": (
         "test_fire",
-        "membrane",
+        "leak0.7membrane",
         "return ge(high, a) ? a : high;",
         "return a;",
         "differ",
@@ -176,30 +176,64 @@ FAULTS: dict[str, tuple[str, str, str, str, str]] = {
     "integer offset wraps": (
         "test_codes",
         "integer",
-        "const i64 start = (i64)membrane + bias;",
-        "const i64 start = (i32)((u32)membrane + (u32)bias);",
+        "const i32 cut = membrane < low ? low : membrane > high ? high : membrane;",
+        "const i32 cut = membrane;",
         "differ",
     ),
     "wrong word of a fragment": (
         "test_products",
         "",
-        "word + t + 4u * (r >> 1)",
-        "word + t + 4u * (r & 1u)",
+        "chunk + left_chunk",
+        "chunk + (left_chunk ^ 1u)",
         "differ",
     ),
     "no barrier before a tile is read": (
         "test_products",
-        "",
-        "__syncthreads();  // one is enough",
-        "// one is enough",
+        "130|129|16, 20",
+        "__syncthreads();  // the step's tiles are there",
+        "// the step's tiles are there",
         "differ",
     ),
-    "one buffer for two": ("test_products", "130|129|16, 20", "buffer ^= 1u", "buffer ^= 0u", "differ"),
+    "one buffer for three": (
+        "test_products",
+        "130|129|16, 20",
+        "buffer = buffer + 1u < BUFFERS ? buffer + 1u : 0u;",
+        "",
+        "differ",
+    ),
+    "copies not waited for": (
+        "test_products",
+        "130|129|16, 20",
+        "wait_copies<BUFFERS - 2>();",
+        "wait_copies<BUFFERS - 1>();",
+        "differ",
+    ),
+    "no barrier before the tiles hold codes": (
+        "test_products",
+        "(130|129).*-T[0-9]",
+        "__syncthreads();  // the last tiles have been read",
+        "// the last tiles have been read",
+        "differ",
+    ),
+    "no barrier before codes are written out": (
+        "test_products",
+        "",
+        "__syncthreads();\n    outputs.copy_out(tile);",
+        "outputs.copy_out(tile);",
+        "differ",
+    ),
+    "a quotient one off": (
+        "test_codes",
+        "integer",
+        "quotient += left < 0 ? -1 : left >= theta ? 1 : 0;",
+        "",
+        "differ",
+    ),
     "rows of a product not guarded": (
         "test_products",
         "130|37",
-        "if (row < rows)",
-        "if (true)",
+        "if (row >= rows || first_column + near >= columns) continue;",
+        "if (first_column + near >= columns) continue;",
         "written|differ|exit -",
     ),
     "state of another phase": (
@@ -244,5 +278,5 @@ def test_the_same_cases_pass_without_a_fault(outcomes: dict[str, str]) -> None:
 @pytest.mark.parametrize("name", FAULTS)
 def test_fault_is_planted(name: str) -> None:
     """The text to edit is in the source, so the fault is really there."""
-    source = shared_source(tuple(dict.fromkeys(spec.file for spec in KERNELS.values())))
+    source = shared_source(tuple(dict.fromkeys(file for spec in KERNELS.values() for file in spec.files)))
     assert edited(source, name) != source

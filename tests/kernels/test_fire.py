@@ -48,10 +48,11 @@ class Case:
     values_dtype: torch.dtype
     seed: int
     carried: bool = True  # with a leak: into the first window, too
+    exponent: int = 0  # thresholds and membranes times 2 to this
 
     def __str__(self) -> str:
         kinds = f"{self.dtype}-{self.values_dtype}".replace("torch.", "")
-        return (
+        return f"theta{self.exponent:+}-" * bool(self.exponent) + (
             f"T{self.time_steps}-tau{self.tau}-{'signed' * self.signed}-{kinds}-{self.layout}"
             f"-leak{self.leak}{self.carry}-{self.rounding}-{self.amplitude}{'' if self.carried else '-first'}"
         )
@@ -64,10 +65,13 @@ class Case:
         shape, axis, last, _ = LAYOUTS[self.layout]
         generator = torch.Generator().manual_seed(self.seed)
         count = 1 if axis is None else shape[axis]
-        theta = torch.rand(count, generator=generator) + 0.25
+        theta = (torch.rand(count, generator=generator) + 0.25) * 2.0**self.exponent
         spread = theta if axis is None else theta.reshape(-1, *[1] * (len(shape) - axis - 1))
         windows = 3 if self.leak else 1
         u = machine.tricky((windows, *shape), spread, self.params, self.seed).to(self.dtype)
+        if self.exponent:  # those that are no tie would all lie far outside the window
+            small = torch.randn(u.shape, generator=generator) * spread
+            u = torch.where(torch.rand(u.shape, generator=generator) < 0.2, small.to(self.dtype), u)
         if last:
             u = u.permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
         return u, theta, spread, None if axis is None else axis + 1
@@ -150,6 +154,13 @@ def sample(count: int) -> list[Case]:
 CASES = sample(56)
 # The same kernels where nothing comes before the first window.
 CASES += [replace(case, carried=False) for case in CASES if case.leak][:6]
+EXPONENTS = (-145, -126, -100, -61, -60, -59, 58, 59, 60, 61, 100, 126, 127)
+# Thresholds at and beyond the ends of where quotients are no divisions: 2^-60, 2^60, and those of float32.
+PLAIN: dict[str, Any] = {"dtype": torch.float32, "values_dtype": torch.float32, "leak": 0.0, "tau": 2.0}
+CASES += [
+    replace(CASES[index], exponent=exponent, **PLAIN)
+    for index, exponent in zip(range(3, 56, 4), EXPONENTS, strict=False)
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -22,7 +22,17 @@ FEW = [
     variant("backward_runs", {**FLOAT, "T": 8, "G": "f32", "U": "f32", "SERIAL": False, "SCALED": True}),
     variant("pool_step", {"D": "f16", "I": "u32"}),
     variant(
-        "product", {"X": "u8", "P": "u8", "FIRE": True, "SIGNED": False, "CONV": True, "V": 16, "I": "u32"}
+        "product",
+        {
+            "X": "u8",
+            "P": "u8",
+            "FIRE": True,
+            "SIGNED": False,
+            "CONV": True,
+            "V": 16,
+            "WIDE": True,
+            "I": "u32",
+        },
     ),
     variant("integer_fire", {"P": "i8", "SIGNED": True, "MODE": 2, "V": 4, "I": "u32"}),
 ]
@@ -37,23 +47,24 @@ def library() -> None:
         pytest.skip(str(reason))
 
 
-def refuse_spills(usage: dict[str, Usage]) -> None:
+def refuse_spills(usage: dict[str, Usage], architecture: int = 90) -> None:
     wrong = {entry: found for entry, found in usage.items() if found.spills or found.stack}
     assert wrong == {}
-    # 256 threads and two blocks on a multiprocessor leave 128 registers a thread.
-    assert max(found.registers for found in usage.values()) <= 128
+    # 256 threads and two blocks on a multiprocessor leave 128 registers a thread, one block all there are.
+    alone = "spk_product" if architecture >= 100 else "none"
+    assert {e: f for e, f in usage.items() if f.registers > 128 and not e.startswith(alone)} == {}
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_few_variants_compile_without_spills(architecture: int) -> None:
-    refuse_spills(compile_variants(FEW, architecture))
+    refuse_spills(compile_variants(FEW, architecture), architecture)
 
 
 @pytest.mark.kernels
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("kernel", PARAMETERS)
 def test_covering_variants_compile_without_spills(kernel: str, architecture: int) -> None:
-    refuse_spills(compile_variants(covering(kernel), architecture))
+    refuse_spills(compile_variants(covering(kernel), architecture), architecture)
 
 
 def test_a_spill_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

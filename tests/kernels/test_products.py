@@ -13,13 +13,17 @@ import torch
 import torch.nn.functional as F
 
 from cupy_kernels import KernelArgumentError, Queue, launcher
+from cupy_kernels.launcher import product
 from spikejelly_pack import functional
 from spikejelly_pack.spec import equations
 
 # Rows, depth, columns: one block, several blocks both ways, ragged in all three, 16-byte rows or not.
-MATRICES = ((5, 32, 8), (130, 96, 70), (37, 45, 9), (129, 64, 64))
+MATRICES = ((5, 32, 8), (130, 96, 70), (37, 45, 9), (129, 64, 64), (140, 272, 136))
 # Channels, outputs, kernel, stride, padding, dilation
-CONVOLUTIONS = ((16, 20, 3, 1, 1, 1), (3, 5, 3, 2, 1, 1), (32, 66, 1, 1, 0, 1), (16, 7, 3, 1, 2, 2))
+CONVOLUTIONS = (
+    (16, 20, 3, 1, 1, 1), (3, 5, 3, 2, 1, 1), (32, 66, 1, 1, 0, 1), (16, 7, 3, 1, 2, 2), (16, 8, 1, 2, 1, 1),
+    (80, 9, 2, 1, 1, 3),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,12 @@ class Product:
     half: bool
     channels: bool
     seed: int
+    wide: bool = False
 
     def __str__(self) -> str:
         return (
             f"{self.shape}{'-s8' if self.signed_input else '-u8'}-T{self.time_steps}{'-signed' * self.signed}"
-            f"{'-half' * self.half}{'-channels' * self.channels}"
+            f"{'-half' * self.half}{'-channels' * self.channels}{'-wide' * self.wide}"
         )
 
     def operands(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple[int, int, int]]:
@@ -84,7 +89,9 @@ class Product:
             options |= {"stride": (stride,) * 2, "padding": (padding,) * 2, "dilation": (dilation,) * 2}
         out = machine.out(expected)
         launch = launcher.linear if sums.ndim == 2 else launcher.conv2d
-        launch(machine.queue, machine.put(codes), machine.put(weight), out, **options)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(product, "_is_wide", lambda *_: self.wide)  # else only for more than tests can run
+            launch(machine.queue, machine.put(codes), machine.put(weight), out, **options)
         return {"out": (out, expected)}
 
     def fired(self, total: np.ndarray, theta: np.ndarray) -> np.ndarray:
@@ -104,6 +111,8 @@ def sample() -> list[Product]:
         steps = draw.choice((1, 4, 7, 8, 10))
         rest = (draw.random() < 0.5, draw.random() < 0.5)
         cases.append(Product(shape, draw.random() < 0.5, signed, steps, *rest, index))
+        wide = (draw.random() < 0.5, draw.choice((False, True)), draw.choice((None, 3, 8, 11)))
+        cases.append(Product(shape, *wide, *rest, index, True))
     return cases
 
 
