@@ -1,7 +1,8 @@
 """CUDA kernels on a GPU: bandwidth of packed fire, and its time beside SpikingJelly's LIF node.
 
-``run()`` first compares codes and gradients with torch on the CPU, bit for bit, then times with CUDA events,
-contenders interleaved, so that ratios are of neighbours in time. Without a GPU it says so.
+``run()`` first compares codes and gradients with torch on the CPU, bit for bit, then times the device's work
+(:mod:`.gpu_clock`), contenders interleaved, so that ratios are of neighbours in time, and beside it the
+Python that asks for it. Without a GPU it says so.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from spikingjelly.activation_based import functional as sj
 from spikingjelly.activation_based import neuron as sj_neuron
 
 from benchmarks import integer, kernel_products, network
+from benchmarks.gpu_clock import device_times, host_seconds
+from benchmarks.measure import ratio, spread
 from cupy_kernels import CupyBackend, KernelEnvironmentError, Queue, launcher
-from spikejelly_pack import functional
+from spikejelly_pack import SpikePackNode, functional
 from spikejelly_pack.spec.errors import EnvironmentMissingError, ParameterError, RunError
 from spikejelly_pack.spec.parameters import NeuronParameters
 
 __all__ = ["FAST", "TARGETS", "run", "table"]
 
 # A smoke test, no measurement.
-FAST = {"elements": 2**16, "rounds": 2, "time_steps": (4,), "batch": 2, "size": 256}
+FAST = {"elements": 2**16, "rounds": 2, "time_steps": (4,), "batch": 2, "size": 256, "image": 32}
 # What the kernels are to reach on an H200: share of the card's copy bandwidth, and LIF's time over theirs.
 TARGETS = {
     "bandwidth": 0.85, "forward": {4: 10.0, 8: 20.0}, "backward": {4: 4.0, 8: 8.0},
@@ -38,6 +41,7 @@ def run(
     rounds: int = 20,
     batch: int = 128,
     size: int = 8192,
+    image: int = 128,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
 ) -> dict[str, Any]:
@@ -47,17 +51,19 @@ def run(
         elements: Neurons of the layer, float32.
         time_steps: T of the packed node and sequence lengths of the LIF node.
         rounds: Timed rounds; each runs every contender once.
-        batch: Images per step of the convolutions and of the whole networks (``bench network``, ``bench
-            integer``) on the card.
+        batch: Images per step of the convolutions and of the integer network (``bench integer``); half as
+            many of the large network (``bench network``).
         size: Rows, columns and depth of the dense product, a multiple of 16.
+        image: Height and width of the large network's images; of 32 x 32 the card makes less work than
+            Python.
         seed: Seed of the inputs.
         progress: Called with one line per stage.
 
     Returns:
         The card, its copy bandwidth (bytes read and written per second) and, per T, seconds of each
-        contender, the bandwidth of packed fire and the ratios that :data:`TARGETS` names; integer products
-        beside cuBLASLt and bf16 spikes, convolutions fused and not; whole networks, with the route of every
-        integer product and why it was chosen. JSON-ready.
+        contender, the bandwidth of packed fire and the ratios that :data:`TARGETS` names; seconds of Python
+        for a call of a small layer; integer products beside cuBLASLt and bf16 spikes, convolutions fused and
+        not; whole networks, with the route of every integer product and why it was chosen. JSON-ready.
 
     Raises:
         ParameterError: A size is not positive.
@@ -79,17 +85,20 @@ def run(
         say(f"T = {steps}: comparing with torch on the CPU")
         _check(queue, small, NeuronParameters(steps))
         say(f"T = {steps}: timing")
-        report["T"][steps] = _times(queue, u, steps, rounds)
+        report["T"][steps] = _times(u, steps, rounds)
+    say("Python between launches")
+    report["host_seconds"] = _host(device)
     report["copy_bytes_per_second"] = max(entry["copy_bytes_per_second"] for entry in report["T"].values())
     small = {"rounds": rounds, "seed": seed}
     say("integer products: comparing and timing")
     report["products"] = {
-        t: kernel_products.products(device, t, _seconds, size=size, **small) for t in time_steps
+        t: kernel_products.products(device, t, device_times, size=size, **small) for t in time_steps
     }
     say("fused convolutions: comparing and timing")
-    report["fused"] = kernel_products.fused(device, max(time_steps), _seconds, batch=batch, **small)
-    report["network"] = network.run(time_steps=time_steps, batch=batch, device=str(device), progress=say)
-    report["integer"] = integer.run(time_steps=time_steps, batch=batch, device=str(device), progress=say)
+    report["fused"] = kernel_products.fused(device, max(time_steps), device_times, batch=batch, **small)
+    options: dict[str, Any] = {"time_steps": time_steps, "device": str(device), "progress": say}
+    report["network"] = network.run(batch=max(1, batch // 2), size=image, **options)
+    report["integer"] = integer.run(batch=batch, **options)
     report["targets"] = _targets(report)
     return report
 
@@ -126,10 +135,10 @@ def _check(queue: Queue, u: torch.Tensor, params: NeuronParameters) -> None:
             raise RunError(f"bench kernels: {name} must equal torch's on the CPU; nothing was timed.")
 
 
-def _contenders(queue: Queue, u: torch.Tensor, steps: int) -> dict[str, Callable[[], object]]:
-    params, theta = NeuronParameters(steps), torch.ones(1, device=u.device)
-    codes = torch.empty(u.shape, dtype=functional.code_dtype(steps), device=u.device)
-    out = torch.empty_like(u)
+def _contenders(u: torch.Tensor, steps: int) -> dict[str, Callable[[], object]]:
+    theta = torch.ones((), device=u.device)
+    numbers = (steps, 2.0, False, True)
+    out, upstream = torch.empty_like(u), u.flip(0)
     node = sj_neuron.LIFNode(step_mode="m")
     sequence = u.expand(steps, -1).contiguous().requires_grad_()
     grad = torch.ones_like(sequence)
@@ -144,43 +153,57 @@ def _contenders(queue: Queue, u: torch.Tensor, steps: int) -> dict[str, Callable
         sequence.grad = None
         node(sequence).backward(grad)
 
+    fire, encode, back = (
+        getattr(torch.ops.spikepack, name).default for name in ("fire", "encode", "fire_backward")
+    )
     return {
         "copy": lambda: out.copy_(u),
-        "fire": lambda: launcher.fire(queue, u, theta, params, codes=codes),
-        "fire_values": lambda: launcher.fire(queue, u, theta, params, values=out),
-        "backward": lambda: launcher.fire_backward(queue, u, u, theta, params, grad_u=out),
+        "fire": lambda: encode(u, theta, *numbers, "cupy"),
+        "fire_values": lambda: fire(u, theta, *numbers, False, "cupy"),
+        "backward": lambda: back(upstream, u, theta, *numbers, False, False, "cupy"),
+        "fire_torch": lambda: encode(u, theta, *numbers, "torch"),
         "lif_forward": lif,
         "lif_forward_backward": lif_both,
     }
 
 
-def _times(queue: Queue, u: torch.Tensor, steps: int, rounds: int) -> dict[str, Any]:
-    contenders = _contenders(queue, u, steps)
-    for call in contenders.values():
-        call()  # compiles and warms up
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, call in contenders.items():
-            seconds[name].append(_seconds(call))
+def _times(u: torch.Tensor, steps: int, rounds: int) -> dict[str, Any]:
+    seconds = device_times(_contenders(u, steps), rounds)
     median = {name: statistics.median(values) for name, values in seconds.items()}
-    lif_backward = median["lif_forward_backward"] - median["lif_forward"]
+    pairs = zip(seconds["lif_forward_backward"], seconds["lif_forward"], strict=True)
+    lif_backward = [both - forward for both, forward in pairs]
     code_bytes = 1 if steps <= 8 else 2
     return {
-        "seconds": {n: {"median": median[n], "min": min(v), "max": max(v)} for n, v in seconds.items()},
+        "seconds": {name: spread(values) for name, values in seconds.items()},
         "copy_bytes_per_second": 2 * u.nbytes / median["copy"],
         "fire_bytes_per_second": u.numel() * (4 + code_bytes) / median["fire"],
-        "forward": median["lif_forward"] / median["fire"],
-        "backward": lif_backward / median["backward"],
+        "forward": ratio(seconds["lif_forward"], seconds["fire"]),
+        "backward": ratio(lif_backward, seconds["backward"]),
     }
 
 
-def _seconds(call: Callable[[], object]) -> float:
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start.record()
-    call()
-    end.record()
-    end.synchronize()
-    return start.elapsed_time(end) / 1000.0
+def _host(device: torch.device) -> dict[str, float]:
+    """Seconds of Python for one call of a small layer without gradient, ``both`` with its backward pass."""
+    packed = SpikePackNode(4, form="packed", step_mode="m", provider="cupy").to(device)
+    lif = sj_neuron.LIFNode(step_mode="m").to(device)
+    x = torch.rand(4, 2, 8, 4, 4, device=device)
+    calls: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+        "relu": torch.relu, "packed": lambda v: packed(v[:1]), "lif": lif,
+    }  # fmt: skip
+    found: dict[str, float] = {}
+    for name, call in calls.items():
+
+        def infer(call: Callable[[torch.Tensor], torch.Tensor] = call) -> None:
+            lif.reset()
+            with torch.no_grad():
+                call(x)
+
+        def train(call: Callable[[torch.Tensor], torch.Tensor] = call) -> None:
+            lif.reset()
+            call(x.clone().requires_grad_()).sum().backward()
+
+        found |= {name: host_seconds(infer), f"{name}_both": host_seconds(train)}
+    return found
 
 
 def _targets(report: dict[str, Any]) -> dict[str, dict[str, float | bool]]:
@@ -189,23 +212,26 @@ def _targets(report: dict[str, Any]) -> dict[str, dict[str, float | bool]]:
         share = entry["fire_bytes_per_second"] / report["copy_bytes_per_second"]
         wanted = {"bandwidth": TARGETS["bandwidth"]}
         wanted |= {name: TARGETS[name][steps] for name in ("forward", "backward") if steps in TARGETS[name]}
-        got = {"bandwidth": share, "forward": entry["forward"], "backward": entry["backward"]}
+        got = {"bandwidth": share} | {name: entry[name]["median"] for name in ("forward", "backward")}
         for name, goal in wanted.items():
             found[f"{name} T={steps}"] = {"wanted": goal, "median": got[name], "met": got[name] >= goal}
     return found | kernel_products.targets(report) | _network_targets(report["network"])
 
 
 def _network_targets(found: dict[str, Any]) -> dict[str, dict[str, float | bool]]:
-    """Inference of the whole network, beside LIF's and the float ANN's."""
+    """Inference of the whole network beside LIF's and the float ANN's, as called and captured in a graph."""
     ratios = {int(steps): entry for steps, entry in found["ratios"].items()}.get(8)
     if ratios is None:
         return {}
-    goals, ann = TARGETS["network"], ratios["inference_packed_over_ann"]["median"]
-    seen = {
-        "network, LIF over packed T=8": (goals["lif"], ratios["inference_lif_over_packed"]["median"]),
-        "network, ANN over packed T=8": (goals["ann"], 1 / ann),
-    }
-    return {name: {"wanted": w, "median": got, "met": got >= w} for name, (w, got) in seen.items()}
+    goals, targets = TARGETS["network"], {}
+    for mode, name in (("inference", "network"), ("captured inference", "captured network")):
+        lif, ann = (ratios[f"{mode}_{pair}"]["median"] for pair in ("lif_over_packed", "packed_over_ann"))
+        seen = {
+            f"{name}, LIF over packed T=8": (goals["lif"], lif),
+            f"{name}, ANN over packed T=8": (goals["ann"], 1 / ann),
+        }
+        targets |= {what: {"wanted": w, "median": got, "met": got >= w} for what, (w, got) in seen.items()}
+    return targets
 
 
 def table(report: dict[str, Any]) -> str:
@@ -220,6 +246,11 @@ def table(report: dict[str, Any]) -> str:
     for name, entry in report["targets"].items():
         met = "yes" if entry["met"] else "no"
         lines.append(f"| {name} | {entry['wanted']:.2f} | {entry['median']:.2f} | {met} |")
+    host = {name: 1e6 * seconds for name, seconds in report["host_seconds"].items()}
+    lines += ["", "| Python for one call, microseconds | forward | with backward |", "|---|---:|---:|"]
+    lines += [
+        f"| {name} | {host[name]:.0f} | {host[name + '_both']:.0f} |" for name in ("relu", "packed", "lif")
+    ]
     lines += ["", kernel_products.table(report)]
     lines += ["", network.table(report["network"]), "", integer.table(report["integer"])]
     return "\n".join(lines)

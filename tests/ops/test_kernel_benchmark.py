@@ -39,10 +39,13 @@ def _fresh() -> None:
     forget_choices()
 
 
-def clock(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
+def clock(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    def seconds(call: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        call()
+        return time.perf_counter() - start
+
+    return {name: [seconds(call) for _ in range(rounds)] for name, call in calls.items()}
 
 
 def test_traffic_by_hand(bench: Any) -> None:
@@ -94,7 +97,7 @@ def test_nothing_is_timed_where_a_kernel_errs(
     shapes = (bench.Shape(16, 16, 4, 1),)
     with pytest.raises(RunError, match="fused and not must be equal, got other values; nothing was timed"):
         bench.fused(
-            torch.device(emulated), 4, lambda _: pytest.fail("timed"), batch=1, rounds=1, shapes=shapes
+            torch.device(emulated), 4, lambda *_: pytest.fail("timed"), batch=1, rounds=1, shapes=shapes
         )
 
 
