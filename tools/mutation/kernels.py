@@ -35,6 +35,7 @@ TESTS = {
     "spikepack.cu": ("fire", "codes", "backward", "serial"),
     "step.cu": ("serial",),
     "storage.cu": _EVERY,
+    "tiles.cu": ("products",),
 }
 
 
