@@ -50,7 +50,7 @@ def _integer_table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _benchmark(name: str) -> Callable[[dict[str, Any]], str]:
+def _benchmark(name: str, what: str = "table") -> Callable[[dict[str, Any]], str]:
     def table(results: dict[str, Any]) -> str:
         spec = importlib.util.spec_from_file_location(
             f"benchmarks.{name}", ROOT / "benchmarks" / f"{name}.py"
@@ -60,7 +60,7 @@ def _benchmark(name: str) -> Callable[[dict[str, Any]], str]:
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)
-        return module.table(results)
+        return getattr(module, what)(results)
 
     return table
 
@@ -106,6 +106,12 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "simulate": _benchmark("simulate"),
     "budget": lambda results: _benchmark("budget")(results).split("\n\n")[0],  # without the direction
     "plan": lambda results: _benchmark("plan")(results).split("\n\n")[0],  # without the goals
+    "kernels": _benchmark("kernels", "targets_table"),
+    "kernels_neuron": _benchmark("kernels", "neuron_table"),
+    "kernels_host": _benchmark("kernels", "host_table"),
+    "kernels_products": lambda results: _benchmark("kernel_products")(results),
+    "kernels_network": lambda results: _benchmark("network")(results["network"]),
+    "kernels_integer": lambda results: _benchmark("integer")(results["integer"]).split("\n\n")[0],
     "accelerate": lambda results: _benchmark("integer")(results).split("\n\n")[0],  # without the routes
 }
 
@@ -114,6 +120,10 @@ TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
 STORED = {
     "integer": "demo",
     "choices": "tasks",
+    **dict.fromkeys(
+        ("kernels_neuron", "kernels_host", "kernels_products", "kernels_network", "kernels_integer"),
+        "kernels",
+    ),
     "scaling_workers": "scaling",
     "scaling_estimate": "scaling",
 }
@@ -126,6 +136,7 @@ PAGES = (
     "docs/training.md",
     "docs/information.md",
     "docs/providers.md",
+    "docs/gpu-kernels.md",
     "docs/scaling.md",
     "docs/neuron.md",
     "docs/fpga.md",

@@ -41,8 +41,8 @@ class AcceleratedNetwork(nn.Module):
 
     Args:
         network: Integer network.
-        check: Whether codes given to :meth:`forward` are checked to lie in the input's range (reads the
-            extremes back from the device).
+        check: Whether codes given to :meth:`forward` are checked to lie in the input's range, and values
+            given to :meth:`predict` to be numbers; both wait for the device.
         provider: Of the firing: ``"auto"``, ``"torch"`` or ``"cupy"``.
 
     Raises:
@@ -75,6 +75,7 @@ class AcceleratedNetwork(nn.Module):
         self._dead: dict[str, list[str]] = {}
         for name, reader in last.items():
             self._dead.setdefault(reader, []).append(name)
+        self._constants: dict[tuple[str, torch.device], Tensor] = {}
 
     def _step(self, name: str) -> Step:
         step = self.steps[self._names[name]]
@@ -120,14 +121,22 @@ class AcceleratedNetwork(nn.Module):
             )
         (op,) = self.network.inputs
         count = self.network.windows
-        stream = encode(op, _stream(op, values.to(self.device), count))
+        stream = encode(op, _stream(op, values.to(self.device), count), self._constant(op.name), self.check)
         membranes = self._run({op.name: stream}, [r.name for r in self.network.readouts], count)
         return {name: self._scaled(name, membrane) for name, membrane in membranes.items()}
 
+    def _constant(self, name: str) -> Tensor:
+        """Threshold of an input or scale of a readout on the network's device, copied there once."""
+        key = (name, self.device)
+        if key not in self._constants:
+            op = self.network.ops[name]
+            assert isinstance(op, Input | Readout)
+            array = op.threshold if isinstance(op, Input) else op.scale
+            self._constants[key] = torch.from_numpy(array.copy()).to(self.device)
+        return self._constants[key]
+
     def _scaled(self, name: str, membrane: Tensor) -> Tensor:
-        op = self.network.ops[name]
-        assert isinstance(op, Readout)
-        scale = torch.from_numpy(op.scale.copy()).to(membrane.device)
+        scale = self._constant(name)
         return membrane * scale.view(-1, *[1] * (len(self.network.shapes[name]) - 1))
 
     def _inputs(self, codes: Mapping[str, Any] | Any, windows: int) -> dict[str, Tensor]:
@@ -201,8 +210,14 @@ def _batch(op: Input) -> str:
     return f"[N, {', '.join(map(str, op.shape))}]"
 
 
-def encode(op: Input, values: Tensor) -> Tensor:
+def encode(op: Input, values: Tensor, theta: Tensor, check: bool = True) -> Tensor:
     """Codes of real values on their own device, in float32 as :func:`.spec.execute.encode`.
+
+    Args:
+        op: The input.
+        values: ``[N, *shape]``.
+        theta: Its threshold, where the values are.
+        check: Whether NaN is looked for; without, it gives any code.
 
     Raises:
         ShapeError: The sample shape differs from the input's.
@@ -213,9 +228,8 @@ def encode(op: Input, values: Tensor) -> Tensor:
             f"{op.label}: values must have shape {_batch(op)}, got {tuple(values.shape)}; reshape them."
         )
     values = values.to(torch.float32)
-    if bool(values.isnan().any()):
+    if check and bool(values.isnan().any()):
         raise DtypeError(f"{op.label}: values must be numbers, got NaN; clean the data first.")
-    theta = torch.from_numpy(op.threshold.copy()).to(values.device)
     weight_sum = theta.new_full((), float(op.max_code))
     lsb = (theta / weight_sum).view(-1, *[1] * (values.dim() - 2))
     magnitude = values.abs() if op.signed else values

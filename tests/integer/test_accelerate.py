@@ -18,6 +18,7 @@ import torch
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import spikejelly_pack
 from spikejelly_pack import SpikePackNode, set_form
@@ -334,3 +335,27 @@ def test_benchmark_smoke(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert set(result["results"]["4"]["seconds"]) == {"relu", "packed", "integer_float64", "accelerated"}
     assert {route["kind"] for route in result["routes"]} >= {"conv", "dense"}
     assert "| 4 |" in capsys.readouterr().out
+
+
+class _Waits(TorchDispatchMode):
+    """Counts what would make the host wait for a device: numbers read back."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        self.count += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.item.default)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_unchecked_predictions_read_nothing_back(check: bool) -> None:
+    """Such a call can be captured in a CUDA graph."""
+    network = extreme_net(4, False, 2, 1)
+    fast = AcceleratedNetwork(network, check=check)
+    x = torch.rand(2, *network.inputs[0].shape)
+    expected = fast.predict(x)
+    with _Waits() as waits:
+        got = fast.predict(x)
+    assert (waits.count > 0) == check
+    assert all(torch.equal(got[name], expected[name]) for name in expected)
