@@ -5,7 +5,7 @@
 // reads stale or overwritten shared memory, which running the threads in lockstep would hide. Barriers and
 // warp collectives that not all their threads reach end the process with a message.
 //
-// An asynchronous copy lands when its thread waits for it, not before.
+// An asynchronous copy lands when its thread waits for it, not before; one that nobody waits for ends the process.
 //
 // Not modelled: races inside a warp, the memory model, speed.
 #pragma once
@@ -103,6 +103,8 @@ inline void to_fiber(Fiber* fiber) {
 inline void fiber_main() {
     arrived(nullptr, &block->scheduler_stack, &block->scheduler_size);
     block->body(block->argument);
+    for (const auto& group : block->current->copies)
+        if (!group.empty()) fail("a thread has returned before its asynchronous copies were waited for");
     to_scheduler(DONE);
     std::abort();
 }
@@ -238,8 +240,11 @@ inline void load_matrices(uint32_t (&words)[4], const void* row) {
     me->mask = 0xffffffffu;
     to_scheduler(AT_COLLECTIVE);
 }
-// 16 bytes, zeros where there are none; they land when the thread waits for their group.
+// 16 bytes, zeros where there are none; they land when the thread waits for their group. cp.async wants both addresses
+// to be multiples of 16.
 inline void copy_async(void* to, const void* from, bool there) {
+    if ((reinterpret_cast<uintptr_t>(to) | reinterpret_cast<uintptr_t>(from)) % 16)
+        fail("an asynchronous copy begins at an address that is not a multiple of 16");
     auto& groups = block->current->copies;
     if (groups.empty()) groups.emplace_back();
     groups.back().push_back({to, there ? from : nullptr});

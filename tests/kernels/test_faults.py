@@ -206,7 +206,28 @@ FAULTS: dict[str, tuple[str, str, str, str, str]] = {
         "130|129|16, 20",
         "wait_copies<BUFFERS - 2>();",
         "wait_copies<BUFFERS - 1>();",
+        "differ|copies were waited for",
+    ),
+    "a copy from a crooked address": (
+        "test_products",
+        "",
+        "at = found ? base + along.offset : 0;",
+        "at = found ? base + along.offset : 1;",
+        "not a multiple of 16",
+    ),
+    "a buffer used again too early": (
+        "test_products",
+        "464",
+        "next = next + 1u < BUFFERS ? next + 1u : 0u;",
+        "next = next + 2u < BUFFERS ? next + 1u : 0u;",
         "differ",
+    ),
+    "copies under way at the end": (
+        "test_products",
+        "129, 64",
+        "if (along.k - 16u * part < depth) {",
+        "if (along.k - 16u * part <= depth) {",
+        "copies were waited for",
     ),
     "no barrier before the tiles hold codes": (
         "test_products",
@@ -234,7 +255,7 @@ FAULTS: dict[str, tuple[str, str, str, str, str]] = {
         "130|37",
         "if (row >= rows || first_column + near >= columns) continue;",
         "if (first_column + near >= columns) continue;",
-        "written|differ|exit -",
+        "written|differ|exit (-|70)",
     ),
     "state of another phase": (
         "test_serial",

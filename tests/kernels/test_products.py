@@ -12,8 +12,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cupy_kernels import KernelArgumentError, Queue, launcher
+from cupy_kernels import EmulationBackend, KernelArgumentError, Queue, launcher
+from cupy_kernels.execution import Kernel
 from cupy_kernels.launcher import product
+from cupy_kernels.variants import Variant
 from spikejelly_pack import functional
 from spikejelly_pack.spec import equations
 
@@ -38,11 +40,14 @@ class Product:
     channels: bool
     seed: int
     wide: bool = False
+    biased: bool = True
+    shift: int = 0  # elements that the outputs lie off alignment
 
     def __str__(self) -> str:
         return (
             f"{self.shape}{'-s8' if self.signed_input else '-u8'}-T{self.time_steps}{'-signed' * self.signed}"
             f"{'-half' * self.half}{'-channels' * self.channels}{'-wide' * self.wide}"
+            f"{'' if self.biased else '-plain'}{'-shifted' * bool(self.shift)}"
         )
 
     def operands(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple[int, int, int]]:
@@ -73,8 +78,8 @@ class Product:
         draw = np.random.default_rng(self.seed)
         bias = torch.from_numpy(draw.integers(-5000, 5000, outputs).astype(np.int32))
         spread = (-1,) if sums.ndim == 2 else (-1, 1, 1)
-        total = sums.to(torch.int64) + bias.reshape(spread)
-        options: dict[str, Any] = {"bias": machine.put(bias)}
+        total = sums.to(torch.int64) + (bias.reshape(spread) if self.biased else 0)
+        options: dict[str, Any] = {"bias": machine.put(bias) if self.biased else None}
         expected = total.to(torch.int32)
         if self.time_steps is not None:
             scale = max(1, int(total.abs().max()) >> self.time_steps)
@@ -87,7 +92,7 @@ class Product:
         if sums.ndim == 4:
             expected = expected.contiguous(memory_format=torch.channels_last)
             options |= {"stride": (stride,) * 2, "padding": (padding,) * 2, "dilation": (dilation,) * 2}
-        out = machine.out(expected)
+        out = machine.out(expected, shift=self.shift)
         launch = launcher.linear if sums.ndim == 2 else launcher.conv2d
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(product, "_is_wide", lambda *_: self.wide)  # else only for more than tests can run
@@ -117,11 +122,57 @@ def sample() -> list[Product]:
 
 
 CASES = sample()
+# One term more than a step, and one column less or more than codes are written at once; eight steps, so that
+# every buffer is used again, and again; no bias; outputs where neither pairs nor whole chunks can be written.
+LONG, FLAT = (20, 464, 24), (130, 48, 32)
+CASES += [
+    Product((9, 65, 15), False, False, 8, True, True, 20),
+    Product((9, 65, 17), True, True, 7, False, False, 21, wide=True),
+    Product(LONG, False, False, 8, True, True, 22, biased=False),
+    Product(LONG, True, False, None, True, False, 23, biased=False),
+    Product(FLAT, False, False, None, True, False, 24, shift=1),
+    Product(FLAT, False, True, 6, True, True, 25, shift=1),
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_product_is_exact(case: Product, machine: Any, assert_same: Callable[..., None]) -> None:
     assert_same(case(machine))
+
+
+@dataclass(frozen=True)
+class Descending:
+    """A backend that runs the blocks of the first axis one at a time, the last one first."""
+
+    backend: EmulationBackend
+
+    @property
+    def name(self) -> str:
+        return self.backend.name
+
+    @property
+    def on_host(self) -> bool:
+        return self.backend.on_host
+
+    def kernel(self, variant: Variant, device: int | None) -> Kernel:
+        kernel = self.backend.kernel(variant, device)
+
+        def launch(blocks: tuple[int, int, int], *rest: Any) -> None:
+            for index in reversed(range(blocks[0])):
+                self.backend.blocks = (index, index + 1)
+                kernel(blocks, *rest)
+
+        return launch
+
+
+def test_a_block_writes_its_own_rows(
+    new_machine: Callable[..., Any], assert_same: Callable[..., None]
+) -> None:
+    """What a block writes into the rows of the next one would be written over where that runs later."""
+    machine = new_machine()
+    machine.queue = Queue(Descending(machine.queue.backend))
+    assert_same(Product((260, 32, 16), False, False, 8, True, False, 26)(machine))
+    machine.check_guards()
 
 
 def ints(*shape: int, dtype: torch.dtype = torch.int8) -> torch.Tensor:

@@ -18,7 +18,7 @@ __all__ = ["judge", "make"]
 
 CUDA = ROOT / "cupy_kernels" / "cuda"
 # Quick to build; what leaves an array or overflows ends the process instead of going on by chance.
-CHECKED = "-fsanitize=bounds,shift,signed-integer-overflow,integer-divide-by-zero"
+CHECKED = "-fsanitize=alignment,bounds,shift,signed-integer-overflow,integer-divide-by-zero"
 FLAGS = ("-O0", CHECKED, "-fsanitize-undefined-trap-on-error")
 NOT_BUILT = "could not compile the kernels"
 _EVERY = ("fire", "codes", "pool", "products", "backward", "serial")
