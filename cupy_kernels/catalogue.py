@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 
 from .launcher.backward import theta_limit
 from .launcher.checks import code_dtype
-from .launcher.neuron import serial_limit
+from .launcher.neuron import fire_limit, serial_limit
 from .variants import C_TYPES, Code, Variant
 
 __all__ = ["PARAMETERS", "code", "covering", "variant"]
@@ -104,6 +104,8 @@ def _group_rule(kernel: str, choice: Choice) -> bool:
     if choice.get("V") != 8:
         return True
     if kernel in ("backward_runs", "backward_last") and theta_limit(choice.get("tau", 2.0)) < 8:  # type: ignore[arg-type]
+        return False
+    if kernel == "fire" and fire_limit(choice.get("tau", 2.0), choice.get("LEAK", 0)) < 8:  # type: ignore[arg-type]
         return False
     every_step = kernel == "serial" or choice.get("SERIAL")
     if every_step and serial_limit(choice.get("T", 1)) < 8:  # type: ignore[arg-type]
