@@ -108,7 +108,7 @@ def _group_rule(kernel: str, choice: Choice) -> bool:
     if kernel == "fire" and fire_limit(choice.get("tau", 2.0), choice.get("LEAK", 0)) < 8:  # type: ignore[arg-type]
         return False
     every_step = kernel == "serial" or choice.get("SERIAL")
-    if every_step and serial_limit(choice.get("T", 1)) < 8:  # type: ignore[arg-type]
+    if every_step and serial_limit(choice.get("T", 1), choice.get("tau", 2.0)) < 8:  # type: ignore[arg-type]
         return False
     return not any(_SIZE.get(str(name)) == 4 for name in types)
 

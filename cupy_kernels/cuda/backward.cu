@@ -8,7 +8,7 @@ template <class C, bool SIGNED> struct Window {  // one membrane against its thr
     f32 start, theta, decoded, inside, ratio, above;
     SPK_INLINE Window(f32 v0, f32 threshold, f32 half) : start(v0), theta(threshold) {
         inside = ge(v0, SIGNED ? -theta : 0.0f) && ge(theta, v0) ? 1.0f : 0.0f;
-        decoded = decode<C>(encode<C, SIGNED>(v0, least_significant<C>(theta), half));
+        decoded = decode<C>(encode<C, SIGNED>(v0, level_of_one<C>(theta), half));
         ratio = div(clip(v0, -theta, theta), theta);
         above = greater(v0, theta) ? 1.0f : SIGNED && greater(-theta, v0) ? -1.0f : 0.0f;
     }

@@ -43,7 +43,7 @@ SPK_INLINE void serial_group(const X* x, X* spikes, P* codes, X* values, f32* st
 #pragma unroll
         for (int k = 0; k < V; ++k) {
             v0[k] = carry_start<LEAK>(v0[k], a.leak, carry[k], w > 0u || a.carry_in);
-            code[k] = encode<C, SIGNED>(v0[k], least_significant<C>(theta[k]), a.half);
+            code[k] = encode<C, SIGNED>(v0[k], level_of_one<C>(theta[k]), a.half);
             starts.at[k] = v0[k];
             words.at[k] = code_word<P>(code[k]);
             if (values) outs.at[k] = store<X>(value_of<C>(code[k], theta[k], amplitude));

@@ -14,6 +14,11 @@ template <class C> SPK_INLINE Level least_significant(f32 theta) {
     if (ge(theta, 0x1p-60f) && ge(0x1p60f, theta)) level.inverse = div(1.0f, level.lsb);
     return level;
 }
+// For a single element: a reciprocal would not pay, and takes registers.
+template <class C> SPK_INLINE Level level_of_one(f32 theta) {
+    const Level level = {div(theta, C::SUM), 0.0f, 0.0f};
+    return level;
+}
 // size / lsb where that is between 0 and 2 SUM, else the nearer of the two, which rounds to the same code; NaN stays.
 template <class C> SPK_INLINE f32 in_levels(f32 size, const Level& level) {
     if (level.inverse == 0.0f) return clip(div(size, level.lsb), 0.0f, 2.0f * C::SUM);

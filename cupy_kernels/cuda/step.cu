@@ -52,7 +52,7 @@ SPK_INLINE void step_group(const X* x, X* spikes, f32* v, const StepState<I>& s,
 #pragma unroll
     for (int k = 0; k < V; ++k) {
         total.at[k] = carry_start<LEAK>(div(total.at[k], C::SUM), a.leak, carry.at[k], a.carry_in);
-        word.at[k] = encode<C, SIGNED>(total.at[k], least_significant<C>(theta[k]), a.half);
+        word.at[k] = encode<C, SIGNED>(total.at[k], level_of_one<C>(theta[k]), a.half);
         if (LEAK != INDEPENDENT)
             carry.at[k] = clip(unclamped_carry<C, LEAK>(total.at[k], theta[k], word.at[k]), -theta[k], theta[k]);
     }

@@ -46,7 +46,7 @@ class _Job:
     @property
     def group(self) -> tuple[int, int]:
         rows = self.grad.size // self.n
-        limit = serial_limit(code_of(self.neuron).time_steps) if self.serial else 8
+        limit = serial_limit(self.neuron.time_steps, self.neuron.tau) if self.serial else 8
         return group_size((self.grad, self.start, self.out), self.n, rows, self.layout, self.theta, limit)
 
     @property

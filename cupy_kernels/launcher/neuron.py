@@ -187,7 +187,7 @@ def serial(
     n = currents.size // (rows * code.time_steps)
     arrays = (currents, words, outs, starts, train)
     group, mode = group_size(
-        arrays, n, rows * code.time_steps, layout, threshold, serial_limit(code.time_steps)
+        arrays, n, rows * code.time_steps, layout, threshold, serial_limit(code.time_steps, code.tau)
     )
     types = (C_TYPES[currents.dtype], C_TYPES[code_dtype(code.time_steps, neuron.signed)])
     index = index_type(currents.size)
@@ -205,9 +205,9 @@ def fire_limit(tau: float, leak: int) -> int:
     return 8 if tau == 2.0 or leak == 0 else 4
 
 
-def serial_limit(time_steps: int) -> int:
+def serial_limit(time_steps: int, tau: float) -> int:
     """Elements of a group at most: all T inputs of a group are kept in registers, and 8 would spill."""
-    return 8 if time_steps <= 8 else 4
+    return 8 if time_steps <= 8 and tau == 2.0 else 4
 
 
 def window_of(currents: Array) -> Array:
