@@ -197,6 +197,7 @@ def test_a_code_of_more_digits_raises_the_flag(machine: Any) -> None:
     assert flags.tolist() == [1, 1]
 
 
+LIMITS = (1, 2, 3, 65537, 2**30 - 1, 2**30, 2**31 - 1)
 EDGES = (-(2**31), 1 - 2**31, -(2**30), -1, 0, 1, 2**30, 2**31 - 2, 2**31 - 1)
 
 
@@ -209,7 +210,7 @@ def test_integer_fire_at_the_ends_of_32_bits(time_steps: int, half: bool, signed
     Where the threshold is 1, some biases put the ends of the window at the ends of 32 bits, and beside them.
     """
     ends = [side * (2**31 - 2**time_steps) + beside for side in (-1, 1) for beside in (-1, 0, 1)]
-    pairs = list(itertools.product((1, 2, 3, 65537, 2**30, 2**31 - 1), (*EDGES, *ends)))
+    pairs = list(itertools.product(LIMITS, (*EDGES, *ends)))
     theta, bias = (torch.tensor(column, dtype=torch.int32) for column in zip(*pairs, strict=True))
     membrane = torch.tensor([EDGES] * len(pairs), dtype=torch.int32)
     codes = machine.out(membrane, functional.code_dtype(time_steps, signed))

@@ -184,6 +184,28 @@ def test_fire_is_numpy_s(time_steps: int, backend_machine: Any, machine: Any) ->
     assert np.array_equal(codes.cpu().numpy().astype(np.float32), code)
 
 
+# Threshold, membrane, code of 8 digits: membrane / lsb lies so near the middle between a tie and the float
+# below that only a correctly rounded quotient gets there.
+NEAR = (
+    ("0x1.26dc4ap-1", "0x1.7fe594p-4", 42),
+    ("0x1.fe05fap-1", "0x1.1f035cp-1", 144),
+    ("0x1.7e81aep-1", "0x1.560180p-4", 29),
+    ("0x1.e819eap+0", "0x1.6311d8p+0", 186),
+)
+
+
+def test_a_quotient_beside_a_tie_is_the_division_s(machine: Any) -> None:
+    theta, u, codes = zip(*NEAR, strict=True)
+    limits, starts = (np.array([float.fromhex(word) for word in words], np.float32) for words in (theta, u))
+    levels = starts / (limits / np.float32(255))
+    assert np.floor(levels + np.float32(0.5)).tolist() == list(codes)
+    given = machine.put(torch.from_numpy(np.stack([starts, starts])))
+    out = machine.out(given, torch.uint8)
+    options = {"codes": out, "channel_axis": 1}
+    launcher.fire(machine.queue, given, machine.put(torch.from_numpy(limits)), NeuronParameters(8), **options)
+    assert out.cpu().tolist() == [list(codes)] * 2
+
+
 def test_the_last_carry_may_be_unwanted(machine: Any) -> None:
     """With a leak, and nowhere to write what the last window leaves."""
     params = NeuronParameters(1, leak=0.5, carry="membrane")
