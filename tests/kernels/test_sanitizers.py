@@ -16,10 +16,7 @@ MODULES = ("test_fire", "test_serial", "test_backward", "test_codes", "test_pool
 FLAGS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer")
 NOTHING = ("", "")
 TAIL = ("if (V == 1 || i + V <= n) decode_group", "if (true) decode_group")
-CROOKED = (
-    "((I)blockIdx.x * blockDim.x + threadIdx.x) * V",
-    "((I)blockIdx.x * blockDim.x + threadIdx.x) * V + 1",
-)
+CROOKED = ("first = base + (I)threadIdx.x * V;", "first = base + (I)threadIdx.x * V + 1;")
 
 
 def run(
