@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.gpu_clock import Calls
 from benchmarks.measure import ratio, spread
 from spikejelly_pack.ops.codes import integer_fire
 from spikejelly_pack.ops.integer_products import Fire, Product, Window, choose_route, routes
@@ -27,7 +28,6 @@ __all__ = ["CONVOLUTIONS", "TARGETS", "Shape", "check_equal", "fused", "products
 #: Wanted on an H200: share of cuBLASLt's int8 speed; T bf16 products over one of codes, per time step;
 #: unfused over fused convolution.
 TARGETS = {"cublaslt": 0.8, "spikes_per_step": 1.7, "fused": 1.5}
-Calls = dict[str, Callable[[], object]]
 #: Seconds of one call of each in every round, contenders interleaved.
 Clock = Callable[[Calls, int], dict[str, list[float]]]
 # Operands are alternated so that no contender finds its own in the cache.

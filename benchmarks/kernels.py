@@ -235,7 +235,7 @@ def _network_targets(found: dict[str, Any]) -> dict[str, dict[str, float | bool]
 
 
 def neuron_table(report: dict[str, Any]) -> str:
-    """Microseconds of the device for one layer, and multiples of packed fire, as Markdown."""
+    """Microseconds of the device for one layer, as Markdown."""
     names = {
         "copy": "copy of float32 numbers",
         "fire": "packed fire to codes",

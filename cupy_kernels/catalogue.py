@@ -9,7 +9,8 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, cast
 
 from .launcher.backward import theta_limit
 from .launcher.checks import code_dtype
@@ -94,6 +95,15 @@ def _gradient_rule(choice: Choice) -> bool:
     return "G" not in choice or choice.get("U", "f32") in ("f32", choice["G"])
 
 
+# Elements of a group at most, as the launcher has it: of T, tau and LEAK.
+_LIMITS: dict[str, Callable[[int, float, int], int]] = {
+    "fire": lambda _steps, tau, leak: fire_limit(tau, leak),
+    "serial": lambda steps, tau, _leak: serial_limit(steps, tau),
+    "backward_runs": lambda _steps, tau, _leak: theta_limit(tau),
+    "backward_last": lambda _steps, tau, _leak: theta_limit(tau),
+}
+
+
 def _group_rule(kernel: str, choice: Choice) -> bool:
     """Groups of 8 need 16-bit numbers at most and few time steps; channels last needs groups."""
     types = [choice[name] for name in "XYGUPD" if name in choice]
@@ -103,12 +113,10 @@ def _group_rule(kernel: str, choice: Choice) -> bool:
         return False
     if choice.get("V") != 8:
         return True
-    if kernel in ("backward_runs", "backward_last") and theta_limit(choice.get("tau", 2.0)) < 8:  # type: ignore[arg-type]
-        return False
-    if kernel == "fire" and fire_limit(choice.get("tau", 2.0), choice.get("LEAK", 0)) < 8:  # type: ignore[arg-type]
-        return False
-    every_step = kernel == "serial" or choice.get("SERIAL")
-    if every_step and serial_limit(choice.get("T", 1), choice.get("tau", 2.0)) < 8:  # type: ignore[arg-type]
+    least = (("T", 1), ("tau", 2.0), ("LEAK", 0))
+    steps, tau, leak = (cast("Any", choice.get(name, value)) for name, value in least)
+    asked = (kernel, "serial") if choice.get("SERIAL") else (kernel,)
+    if any(_LIMITS[name](steps, tau, leak) < 8 for name in asked if name in _LIMITS):
         return False
     return not any(_SIZE.get(str(name)) == 4 for name in types)
 

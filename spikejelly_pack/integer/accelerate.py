@@ -125,6 +125,10 @@ class AcceleratedNetwork(nn.Module):
         membranes = self._run({op.name: stream}, [r.name for r in self.network.readouts], count)
         return {name: self._scaled(name, membrane) for name, membrane in membranes.items()}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Constants are copied again on demand: a pickle may be loaded where there is no such device.
+        return {**self.__dict__, "_constants": {}}
+
     def _constant(self, name: str) -> Tensor:
         """Threshold of an input or scale of a readout on the network's device, copied there once."""
         key = (name, self.device)

@@ -1,9 +1,9 @@
 """Operators of :mod:`torch.library` without the weight of ``torch.library.custom_op``.
 
-``custom_op`` wraps every call in checks of aliasing and in a generic autograd function, 30 microseconds and
-more where a kernel takes three. :func:`operator` registers the same parts, in its words, straight with the
-dispatcher: fake tensors, ``torch.compile``, ``torch.export`` and ``opcheck`` see no difference. An operator
-must not return its inputs, nor views of them; ``opcheck`` in the tests holds it to that.
+``custom_op`` wraps every call in checks of aliasing and in a generic autograd function, which takes longer
+than many a kernel. :func:`operator` registers the same parts, in its words, straight with the dispatcher:
+fake tensors, ``torch.compile``, ``torch.export`` and ``opcheck`` see no difference. An operator must not
+return its inputs, nor views of them; ``opcheck`` in the tests holds it to that.
 """
 
 from __future__ import annotations

@@ -359,3 +359,13 @@ def test_unchecked_predictions_read_nothing_back(check: bool) -> None:
         got = fast.predict(x)
     assert (waits.count > 0) == check
     assert all(torch.equal(got[name], expected[name]) for name in expected)
+
+
+def test_a_copy_keeps_no_constants_of_a_device() -> None:
+    """Loaded elsewhere, a constant kept for one device could lie on another."""
+    fast = AcceleratedNetwork(extreme_net(4, False, 2, 1))
+    x = torch.rand(2, *fast.network.inputs[0].shape)
+    expected, again = fast.predict(x), copy.deepcopy(fast)
+    assert fast._constants
+    assert again._constants == {}
+    assert all(torch.equal(values, expected[name]) for name, values in again.predict(x).items())

@@ -79,7 +79,22 @@ class Machine:
 
     def narrow(self, **axes: int) -> Queue:
         """Return the queue with at most two blocks along an axis of the kernels named."""
-        return replace(self.queue, backend=Narrow(self.queue.backend, axes))
+
+        def cut(variant: Variant, kernel: Kernel) -> Kernel:
+            axis = axes[variant.kernel]
+
+            def launch(blocks: tuple[int, int, int], *rest: Any) -> None:
+                assert blocks[axis] > 2
+                few = [min(count, 2) if at == axis else count for at, count in enumerate(blocks)]
+                kernel((few[0], few[1], few[2]), *rest)
+
+            return launch
+
+        return self.altered(cut)
+
+    def altered(self, change: Callable[[Variant, Kernel], Kernel]) -> Queue:
+        """Return the queue with every kernel replaced by what ``change`` makes of it."""
+        return replace(self.queue, backend=Altered(self.queue.backend, change))
 
     def check_guards(self) -> None:
         """Nothing was written beside the outputs."""
@@ -90,11 +105,11 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Narrow:
-    """A backend that launches at most two blocks along one axis: the rest is work for a second round."""
+class Altered:
+    """A backend whose kernels are launched in another way."""
 
     backend: Backend
-    axes: dict[str, int]  # by kernel
+    change: Callable[[Variant, Kernel], Kernel]
 
     @property
     def name(self) -> str:
@@ -105,14 +120,7 @@ class Narrow:
         return self.backend.on_host
 
     def kernel(self, variant: Variant, device: int | None) -> Kernel:
-        kernel, axis = self.backend.kernel(variant, device), self.axes[variant.kernel]
-
-        def launch(blocks: tuple[int, int, int], *rest: Any) -> None:
-            assert blocks[axis] > 2
-            cut = [min(count, 2) if at == axis else count for at, count in enumerate(blocks)]
-            kernel((cut[0], cut[1], cut[2]), *rest)
-
-        return launch
+        return self.change(variant, self.backend.kernel(variant, device))
 
 
 class Recorder:

@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cupy_kernels import EmulationBackend, KernelArgumentError, Queue, launcher
+from cupy_kernels import KernelArgumentError, Queue, launcher
 from cupy_kernels.execution import Kernel
 from cupy_kernels.launcher import product
 from cupy_kernels.variants import Variant
@@ -140,37 +140,24 @@ def test_product_is_exact(case: Product, machine: Any, assert_same: Callable[...
     assert_same(case(machine))
 
 
-@dataclass(frozen=True)
-class Descending:
-    """A backend that runs the blocks of the first axis one at a time, the last one first."""
-
-    backend: EmulationBackend
-
-    @property
-    def name(self) -> str:
-        return self.backend.name
-
-    @property
-    def on_host(self) -> bool:
-        return self.backend.on_host
-
-    def kernel(self, variant: Variant, device: int | None) -> Kernel:
-        kernel = self.backend.kernel(variant, device)
-
-        def launch(blocks: tuple[int, int, int], *rest: Any) -> None:
-            for index in reversed(range(blocks[0])):
-                self.backend.blocks = (index, index + 1)
-                kernel(blocks, *rest)
-
-        return launch
-
-
 def test_a_block_writes_its_own_rows(
     new_machine: Callable[..., Any], assert_same: Callable[..., None]
 ) -> None:
     """What a block writes into the rows of the next one would be written over where that runs later."""
     machine = new_machine()
-    machine.queue = Queue(Descending(machine.queue.backend))
+    emulation = machine.queue.backend
+
+    def descending(_variant: Variant, kernel: Kernel) -> Kernel:
+        """The blocks of the first axis one at a time, the last one first."""
+
+        def launch(blocks: tuple[int, int, int], *rest: Any) -> None:
+            for index in reversed(range(blocks[0])):
+                emulation.blocks = (index, index + 1)
+                kernel(blocks, *rest)
+
+        return launch
+
+    machine.queue = machine.altered(descending)
     assert_same(Product((260, 32, 16), False, False, 8, True, False, 26)(machine))
     machine.check_guards()
 

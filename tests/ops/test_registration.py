@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -21,8 +23,8 @@ def _(x: Tensor, _times: int) -> Tensor:
     return torch.empty_like(x)
 
 
-def _keep(ctx: object, inputs: tuple[object, ...], _output: object) -> None:
-    ctx.times = inputs[1]  # type: ignore[attr-defined]
+def _keep(ctx: Any, inputs: tuple[Any, ...], _output: Any) -> None:
+    ctx.times = inputs[1]
 
 
 double.register_autograd(
