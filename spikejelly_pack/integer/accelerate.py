@@ -215,13 +215,9 @@ def _batch(op: Input) -> str:
 
 
 def encode(op: Input, values: Tensor, theta: Tensor, check: bool = True) -> Tensor:
-    """Codes of real values on their own device, in float32 as :func:`.spec.execute.encode`.
+    """Codes of real values where they and ``theta`` lie, in float32 as :func:`.spec.execute.encode`.
 
-    Args:
-        op: The input.
-        values: ``[N, *shape]``.
-        theta: Its threshold, where the values are.
-        check: Whether NaN is looked for; without, it gives any code.
+    Without ``check`` NaN is not looked for and gives any code.
 
     Raises:
         ShapeError: The sample shape differs from the input's.
