@@ -61,6 +61,15 @@ def _launch(count: int, rounds: int, size: int) -> dict[str, Any]:
 def _process(rank: int, count: int, rounds: int, size: int, folder: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=count)
+    report = _measured(rank, count, rounds, size)
+    if rank == 0:
+        torch.save(report, Path(folder) / "0.pt")
+    distributed.barrier()
+    # The networks are gone by now: they hold the group, whose threads must not outlive the interpreter.
+    distributed.destroy_process_group()
+
+
+def _measured(rank: int, count: int, rounds: int, size: int) -> dict[str, Any]:
     image = torch.rand(1, BATCH, 3, size, size, generator=torch.Generator().manual_seed(0))
     target = torch.arange(BATCH) % 10
     mine = slice(rank * BATCH // count, (rank + 1) * BATCH // count)
@@ -77,10 +86,7 @@ def _process(rank: int, count: int, rounds: int, size: int, folder: str) -> None
             distributed.barrier()
             taken.append(statistics.median(seconds(step) for _ in range(3)))
         report[kind] = {"seconds": taken, "gradient": gradient}
-    if rank == 0:
-        torch.save(report, Path(folder) / "0.pt")
-    distributed.barrier()
-    distributed.destroy_process_group()
+    return report
 
 
 def _step(net: nn.Module, x: Tensor, target: Tensor) -> None:

@@ -30,7 +30,7 @@ from .files import AtomicCheckpoints
 from .loop import materialize
 from .module import DirectTraining
 from .parsing import named, one_sentence
-from .processes import first_to_report, lost_process, watch_with
+from .processes import first_to_report, leaving_its_group, lost_process, watch_with
 from .saved import load_network, load_weights, network_state, read_checkpoint, save_network
 from .sources import SplitData
 from .thresholds import SAMPLES, fit_thresholds
@@ -121,7 +121,7 @@ def train(arguments: Sequence[str]) -> dict[str, Any]:
     watch_with(lambda rank, code: _lost(f"process {rank} of the run ended with code {code}", last))
     if cli.trainer.is_global_zero and not cli.config["trainer"].get("fast_dev_run"):
         write_text(out / "config.yaml", cli.parser.dump(cli.config, skip_none=False))
-    with _quiet():
+    with _quiet(), leaving_its_group():
         _fit(cli, resume, last)
         return _finish(cli, out)
 

@@ -6,13 +6,30 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["first_to_report", "lost_process", "watch_with"]
+from torch import distributed
+
+__all__ = ["first_to_report", "leaving_its_group", "lost_process", "watch_with"]
 
 _PERIOD = 0.2  # seconds
 _REPORTED = threading.Lock()  # taken by whoever notices a loss first: one sentence, not two
+
+
+@contextmanager
+def leaving_its_group() -> Generator[None]:
+    """Leave the process group that the block joins, once the block has ended well.
+
+    Lightning leaves NCCL's only. Threads of gloo that outlive the interpreter may end the process with
+    ``terminate called without an active exception`` and code 134, after a run that was whole. A group that
+    was there before is its maker's to leave; in a run that failed, leaving could wait for lost processes.
+    """
+    joined = distributed.is_available() and distributed.is_initialized()
+    yield
+    if not joined and distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def lost_process(processes: list[Any], patience: float = 0.0) -> tuple[int, int] | None:

@@ -152,6 +152,7 @@ x = torch.randn(8, 4, generator=torch.Generator().manual_seed(5))
 for _ in range(2):
     parallel(x[rank::world]).square().mean().backward()
 torch.save([parameter.grad for parameter in net.parameters()], f"{folder}/{world}-{rank}.pt")
+del parallel  # it holds the group, whose threads may abort a process when they outlive the interpreter
 torch.distributed.destroy_process_group()
 """
 

@@ -13,17 +13,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import distributed
 
 from spikejelly_pack.train import load_network
-from spikejelly_pack.train.processes import lost_process
+from spikejelly_pack.train.processes import leaving_its_group, lost_process
 from spikejelly_pack.train.saved import read_checkpoint
 
 DEADLINE = 240.0  # seconds; a run takes ten on a free core
+# Runs in every process of a run when it ends, after all else that is to run then.
+LAST = """
+import atexit, os
+from pathlib import Path
+def tell():
+    names = [(thread / "comm").read_text() for thread in Path("/proc/self/task").iterdir()]
+    Path(os.environ["THREADS"], str(os.getpid())).write_text("".join(names))
+atexit.register(tell)
+"""
 TWO = ("--trainer.devices", "2", "--trainer.strategy", "ddp")
 
 
 @contextmanager
-def started(tiny: Path, out: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+def started(tiny: Path, out: Path, *options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """A run in a process group of its own, of which nothing is left after the block."""
     command = [
         sys.executable,
@@ -41,7 +51,7 @@ def started(tiny: Path, out: Path, *options: str) -> Iterator[subprocess.Popen[s
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         start_new_session=True,
     )
     try:
@@ -98,6 +108,21 @@ def test_two_processes_lose_what_one_loses(
     assert states[0]["global_step"] == states[1]["global_step"] == 8
 
 
+def test_threads_of_gloo_end_before_the_interpreter(tiny: Path, tmp_path: Path) -> None:
+    """Those that are left may abort a process whose training was whole."""
+    (tmp_path / "sitecustomize.py").write_text(LAST)
+    (tmp_path / "threads").mkdir()
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    options = {"PYTHONPATH": path, "THREADS": str(tmp_path / "threads")}
+    with started(tiny, tmp_path / "out", *TWO, "--trainer.max_epochs", "1", **options) as process:
+        _, errors = process.communicate(timeout=DEADLINE)
+        assert process.returncode == 0, errors
+        names = {file.name: file.read_text() for file in (tmp_path / "threads").iterdir()}
+        assert str(process.pid) in names
+    assert len(names) >= 2
+    assert not [name for name in names.values() if "gloo" in name]
+
+
 @pytest.mark.parametrize("victim", ["second", "first"])
 def test_a_killed_process_ends_the_run(tiny: Path, tmp_path: Path, victim: str) -> None:
     """Every process ends within the deadline, one sentence names the checkpoint, and it can be used."""
@@ -120,6 +145,27 @@ def test_a_killed_process_ends_the_run(tiny: Path, tmp_path: Path, victim: str) 
     assert "Traceback" not in errors
     assert load_network(last).config["network"] == "digits_cnn"
     assert read_checkpoint(last)["epoch"] >= 0
+
+
+def test_which_groups_are_left(tmp_path: Path) -> None:
+    def join(name: str) -> Any:
+        distributed.init_process_group("gloo", f"file://{tmp_path}/{name}", rank=0, world_size=1)
+
+    try:
+        with leaving_its_group():
+            join("own")
+        assert not distributed.is_initialized()
+        join("given")
+        with leaving_its_group():
+            pass
+        assert distributed.is_initialized()
+        distributed.destroy_process_group()
+        with pytest.raises(TypeError), leaving_its_group():
+            len(join("failed"))
+        assert distributed.is_initialized()
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
 
 
 def test_one_reports(monkeypatch: pytest.MonkeyPatch) -> None:
