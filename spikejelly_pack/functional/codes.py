@@ -77,10 +77,10 @@ def _wide(codes: torch.Tensor, steps: int, owner: str) -> torch.Tensor:
     if codes.dtype not in _INTEGERS:
         raise DtypeError(f"{owner}: codes must be integers, got {codes.dtype}; encode the membrane first.")
     wide = codes.to(torch.int64)
-    if wide.numel() and int(wide.abs().max()) >= 1 << steps:
-        raise DtypeError(
-            f"{owner}: codes must fit {steps} digits, got {int(wide.abs().max())}; raise time_steps."
-        )
+    # Python's integers: int64 does not hold the magnitude of its smallest value.
+    largest = max(-int(wide.min()), int(wide.max())) if wide.numel() else 0
+    if largest >= 1 << steps:
+        raise DtypeError(f"{owner}: codes must fit {steps} digits, got {largest}; raise time_steps.")
     return wide
 
 

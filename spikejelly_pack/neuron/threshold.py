@@ -53,9 +53,9 @@ def check_threshold(value: Any, owner: str = "SpikePackNode") -> float | torch.T
     """
     remedy = "pass a positive number or one per channel"
     if isinstance(value, torch.Tensor | list | tuple):
-        tensor = torch.as_tensor(value).detach().clone()
-        if not tensor.is_floating_point():
-            tensor = tensor.to(torch.get_default_dtype())
+        tensor = _floats(value)
+        if tensor is None:
+            raise ParameterError(f"{owner}: v_threshold must be a number or [C], got {value!r}; {remedy}.")
         if tensor.ndim > 1 or tensor.numel() == 0:
             raise ParameterError(
                 f"{owner}: v_threshold must be a number or [C], got shape {tuple(tensor.shape)}; {remedy}."
@@ -67,11 +67,22 @@ def check_threshold(value: Any, owner: str = "SpikePackNode") -> float | torch.T
         return tensor
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if isinstance(value, bool) or not (math.isfinite(number) and number > 0):
         raise ParameterError(f"{owner}: v_threshold must be positive and finite, got {value!r}; {remedy}.")
     return number
+
+
+def _floats(value: Any) -> torch.Tensor | None:
+    """A floating point tensor of its own with the same values; None where they are no real numbers."""
+    try:
+        tensor = torch.as_tensor(value).detach().clone()
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    if tensor.is_complex():
+        return None
+    return tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
 
 
 def positive(raw: torch.Tensor) -> torch.Tensor:
@@ -163,11 +174,19 @@ class ThresholdMixin(nn.Module):
     @v_threshold.setter
     def v_threshold(self, value: ThresholdValue) -> None:
         checked = check_threshold(value)
+        given = checked.numel() if isinstance(checked, torch.Tensor) else 1
+        entries = 1 if self._stored is None else self._stored.numel()
+        if given not in (1, entries):
+            allowed = "one number" if entries == 1 else f"one number or {entries}"
+            raise ShapeError(
+                f"SpikePackNode: v_threshold must be {allowed} in this node, got {given}; build a node with "
+                "as many channels."
+            )
         if self._stored is None:
             self._number = float(checked)
             return
         with torch.no_grad():
-            self._stored.copy_(torch.as_tensor(checked))
+            self._stored.copy_(torch.as_tensor(checked).reshape(-1).expand(entries).view_as(self._stored))
 
     @property
     def _stored(self) -> torch.Tensor | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
+import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 from .errors import OutputError
 
 __all__ = ["check_writable", "replacing", "write_bytes", "write_text"]
+
+#: What the system says where the target cannot take more bytes.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -21,14 +25,19 @@ def replacing(path: str | os.PathLike[str]) -> Generator[Path]:
         path: Target file. Its folder is created when missing.
 
     Raises:
-        OutputError: The folder cannot be created or written, or ``path`` cannot be replaced (a folder, say).
+        OutputError: The folder cannot be created or written, the disk gets full in the block, or ``path``
+            cannot be replaced (a folder, say).
     """
     target = Path(path)
     temporary = _temporary_beside(target)
     try:
-        yield temporary
         try:
-            os.chmod(temporary, 0o666 & ~_umask())
+            yield temporary
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise _refused(target, "the disk must hold the file", error) from None
+        try:
             os.replace(temporary, target)
         except OSError as error:
             raise _refused(target, "must be a file that can be replaced", error) from None
@@ -47,13 +56,14 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 def _temporary_beside(target: Path) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:32]}.", suffix=".part", dir=target.parent)
-        os.close(handle)
+        temporary = target.parent / f".{target.name[:32]}.{secrets.token_hex(8)}.part"
+        # Not tempfile, whose files are private: this one has the permissions that open() gives.
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
     except FileExistsError:
         raise _refused(target, "the folder must be writable", ValueError("a file of that name")) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise _refused(target, "the folder must be writable", error) from None
-    return Path(name)
+    return temporary
 
 
 def _refused(target: Path, requirement: str, error: Exception) -> OutputError:
@@ -61,20 +71,10 @@ def _refused(target: Path, requirement: str, error: Exception) -> OutputError:
     return OutputError(f"{target}: {requirement}, got {reason}; choose another output path.")
 
 
-def _umask() -> int:
-    # mkstemp makes files private; os.umask can only be read by setting it.
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """Write ``data`` to ``path`` atomically; raises :class:`OutputError` when it cannot."""
     with replacing(path) as temporary:
-        try:
-            temporary.write_bytes(data)
-        except OSError as error:  # a full disk
-            raise _refused(Path(path), "the disk must hold the file", error) from None
+        temporary.write_bytes(data)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

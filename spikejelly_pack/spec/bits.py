@@ -59,11 +59,11 @@ def unpack(codes: npt.ArrayLike, time_steps: int) -> npt.NDArray[np.int8]:
     array = np.asarray(codes)
     if array.dtype.kind not in "iu":
         raise DtypeError(f"unpack: codes must be integers, got dtype {array.dtype}; convert floats first.")
+    # Python's integers: int64 holds neither the magnitude of its smallest value nor large values of uint64.
+    largest = max(-int(array.min()), int(array.max())) if array.size else 0
+    if largest >= 1 << steps:
+        raise DtypeError(f"unpack: codes must fit {steps} digits, got magnitude {largest}; raise time_steps.")
     wide = array.astype(np.int64)
     magnitude = np.abs(wide)
-    if array.size and int(magnitude.max()) >= 1 << steps:
-        raise DtypeError(
-            f"unpack: codes must fit {steps} digits, got magnitude {int(magnitude.max())}; raise time_steps."
-        )
     shifts = np.arange(steps - 1, -1, -1).reshape((steps,) + (1,) * array.ndim)
     return (((magnitude >> shifts) & 1) * np.sign(wide)).astype(np.int8)

@@ -112,10 +112,10 @@ def load_energy_table(file: str | os.PathLike[str] = DEFAULT_TABLE) -> EnergyTab
     Raises:
         ParameterError: There is no such table, or it is not complete; the message names the entry.
     """
-    known = _DATA / f"{file}.json"
-    path = known if known.is_file() else Path(file)
+    known = {item.stem: item for item in sorted(_DATA.glob("*.json"))}
+    path = known.get(os.fspath(file), Path(file))
     if not path.is_file():
-        names = ", ".join(sorted(item.stem for item in _DATA.glob("*.json")))
+        names = ", ".join(known)
         raise ParameterError(f"energy table: must be a JSON file or one of {names}, got {str(file)!r}.")
     try:
         found = json.loads(path.read_text("utf-8"))

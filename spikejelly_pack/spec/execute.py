@@ -83,8 +83,8 @@ def as_inputs(network: Network, codes: Codes | Array, windows: int | None = None
         codes = {network.inputs[0].name: codes}
     if unknown := set(codes) - {op.name for op in network.inputs}:
         raise ShapeError(
-            f"Network: has inputs {[op.name for op in network.inputs]}, got codes for {unknown}; leave "
-            "those out."
+            f"Network: has inputs {[op.name for op in network.inputs]}, got codes for {sorted(unknown)}; "
+            "leave those out."
         )
     result = {op.name: _checked_codes(op, codes.get(op.name), count) for op in network.inputs}
     counts = [array.shape[int(count > 1)] for array in result.values()]

@@ -53,7 +53,7 @@ def _check_window(owner: str, value: Any, time_steps: int) -> int:
 def _check_real(owner: str, name: str, value: Any, requirement: str) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise ParameterError(f"{owner}: {name} must be {requirement}, got {value!r}; pass a finite number.")

@@ -65,6 +65,8 @@ def test_bad_input_is_refused() -> None:
         functional.unpack(torch.tensor([1.0]), 4)
     with pytest.raises(DtypeError, match="must fit 4 digits, got 16"):
         functional.unpack(torch.tensor([16]), 4)
+    with pytest.raises(DtypeError, match=f"must fit 16 digits, got {2**63};"):  # no magnitude in int64
+        functional.unpack(torch.tensor([-(2**63)]), 16)
     with pytest.raises(DtypeError, match="must fit 2 digits, got 4"):
         functional.decode(torch.tensor([4]), 2)
     with pytest.raises(DtypeError, match=r"start must be floating point, got torch\.int64"):

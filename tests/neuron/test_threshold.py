@@ -10,7 +10,7 @@ import torch
 from spikejelly_pack import SpikePackNode
 from spikejelly_pack.functional import spikepack_packed
 from spikejelly_pack.neuron.threshold import MIN_THRESHOLD, positive
-from spikejelly_pack.spec.errors import ParameterError
+from spikejelly_pack.spec.errors import ParameterError, ShapeError
 
 
 def test_a_number_is_a_constant() -> None:
@@ -39,6 +39,22 @@ def test_a_tensor_is_a_buffer(value: torch.Tensor | list[float]) -> None:
     assert torch.equal(other(u), node(u))
     node.v_threshold = 4.0
     assert (node.threshold == 4.0).all()
+
+
+@pytest.mark.parametrize(
+    ("start", "entries", "value"),
+    [(0.1, "one number", [1.0, 2.0]), ([1.0, 2.0], "one number or 2", [1.0, 2.0, 3.0])],
+)
+def test_a_replacement_must_fit(start: float | list[float], entries: str, value: list[float]) -> None:
+    node = SpikePackNode(4, v_threshold=start)
+    message = f"v_threshold must be {entries} in this node, got {len(value)}; build a node"
+    with pytest.raises(ShapeError, match=message):
+        node.v_threshold = value
+    assert node.threshold.tolist() == torch.tensor(start).tolist()
+    node.v_threshold = [3.0]
+    assert (node.threshold == 3.0).all()
+    node.v_threshold = 0.1  # not rounded to float32 where it is a constant
+    assert start != 0.1 or node.v_threshold == 0.1
 
 
 def test_channels_without_learning_make_a_buffer() -> None:

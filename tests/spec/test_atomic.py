@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -27,10 +28,18 @@ def test_the_file_has_the_usual_permissions(tmp_path: Path) -> None:
     old = os.umask(0o027)
     try:
         write_bytes(tmp_path / "a", b"")
-        assert os.umask(0o027) == 0o027  # and the mask is left as it was
     finally:
         os.umask(old)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+
+def test_the_mask_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It belongs to the whole process: another thread would make its files with a mask set for a moment."""
+    changed: list[int] = []
+    monkeypatch.setattr(os, "umask", changed.append)
+    write_bytes(tmp_path / "a", b"")
+    check_writable(tmp_path / "b")
+    assert changed == []
 
 
 def test_the_target_appears_only_at_the_end(tmp_path: Path) -> None:
@@ -82,6 +91,18 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_disk_that_gets_full_in_the_block_is_named(tmp_path: Path, number: int) -> None:
+    def write() -> None:
+        with replacing(tmp_path / "a") as temporary, temporary.open("wb") as file:
+            file.write(b"half")
+            raise OSError(number, os.strerror(number))
+
+    with pytest.raises(OutputError, match=f"a: the disk must hold the file, got {os.strerror(number)};"):
+        write()
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     """The portable unwritable folder: root may write anywhere else."""
     (tmp_path / "file").write_text("")
@@ -120,7 +141,7 @@ def test_the_longest_name_is_allowed(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["x" * 255]
 
 
-def test_a_dangling_current_folder_is_refused() -> None:
+def test_an_empty_path_is_refused() -> None:
     with pytest.raises(OutputError, match="must be"):
         write_bytes("", b"x")
 

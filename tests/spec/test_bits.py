@@ -61,5 +61,8 @@ def test_bad_input_is_refused() -> None:
         bits.unpack([1.0], 4)
     with pytest.raises(DtypeError, match="must fit 4 digits, got magnitude 16"):
         bits.unpack([16], 4)
+    for extreme in (np.array([-(2**63)]), np.array([2**63, 2**64 - 1], np.uint64)):  # no magnitude in int64
+        with pytest.raises(DtypeError, match=f"must fit 4 digits, got magnitude {abs(int(extreme[-1]))};"):
+            bits.unpack(extreme, 4)
     with pytest.raises(ParameterError, match="unpack: time_steps"):
         bits.unpack([1], 0)

@@ -103,6 +103,13 @@ def test_incomplete_tables(tmp_path: Path, changes: dict[str, Any], message: str
         load_energy_table(user(tmp_path, **changes))
 
 
+def test_a_path_is_taken_as_it_is(tmp_path: Path) -> None:
+    """Only the name of a table that comes with the package stands for another file."""
+    table = user(tmp_path).rename(tmp_path / "mine")
+    (tmp_path / "mine.json").write_text("{}")
+    assert load_energy_table(table).name == "mine"
+
+
 def test_no_table(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match=r"must be a JSON file or one of horowitz_45nm, got 'nowhere'"):
         load_energy_table("nowhere")

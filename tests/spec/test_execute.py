@@ -295,7 +295,7 @@ def test_outputs_scale_the_membranes(residual_net: Any) -> None:
         (np.full((1, 2, 4, 4), 16), DtypeError, r"codes must be in -15..15, got 16..16"),
         (np.full((1, 2, 4, 4), -16), DtypeError, r"got -16..-16"),
         ({}, ShapeError, "input 'x': its codes are missing"),
-        ({"x": np.zeros((1, 2, 4, 4), int), "y": 1}, ShapeError, r"got codes for \{'y'\}"),
+        ({"x": np.zeros((1, 2, 4, 4), int), "z": 1, "y": 1}, ShapeError, r"got codes for \['y', 'z'\]"),
     ],
 )
 def test_bad_codes_are_named(residual_net: Any, codes: Any, error: type[Exception], text: str) -> None:

@@ -43,6 +43,7 @@ def test_constants_are_coerced() -> None:
         ({"leak": -0.1}, r"leak must be in \[0, 1\], got -0.1;"),
         ({"leak": 1.5}, r"leak must be in \[0, 1\], got 1.5;"),
         ({"leak": None}, r"leak must be in \[0, 1\], got None;"),
+        ({"tau": 10**400}, r"tau must be in \(1, 2\], got 1000"),
         ({"carry": "both"}, "carry must be 'residual' or 'membrane', got 'both';"),
         ({"rounding": "up"}, "rounding must be 'round_half_up' or 'floor', got 'up';"),
     ],

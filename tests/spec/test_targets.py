@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spikejelly_pack.spec import graph as g
-from spikejelly_pack.spec.errors import BoundError, ParameterError
+from spikejelly_pack.spec.errors import BoundError, ParameterError, ShapeError
 from spikejelly_pack.spec.targets import Target, check_target, load_target, target_names
 from spikejelly_pack.spec.targets.measure import observed_magnitudes, synapses_per_weight, width_of_weights
 
@@ -180,6 +180,11 @@ def test_the_observed_maximum_may_lie_inside_the_window() -> None:
     assert observed_magnitudes(network, np.array([[2, 1]]))["n"] == (5, 0)
     signed = two_layers([[9, 9]], 2, signed=True, theta=2)  # both digits cancel, in every time step
     assert observed_magnitudes(signed, np.array([[1, -1]]))["n"] == (1, 0)  # the rounding offset
+
+
+def test_the_observed_maximum_takes_a_sample() -> None:
+    with pytest.raises(ShapeError, match="must have at least one sample, got none; pass some or leave"):
+        check_target(two_layers([[4, -4]]), "generic_fpga", np.zeros((0, 2), int))
 
 
 def test_observed_values_of_a_deep_network_stay_below_the_worst_case(residual_net: Any) -> None:

@@ -130,11 +130,6 @@ class Network:
         return [op for op in self.ops.values() if isinstance(op, Synapse)]
 
     @property
-    def carries(self) -> bool:
-        """Whether any neuron carries from one window of a sample to the next."""
-        return any(op.carries for op in self.neurons)
-
-    @property
     def version(self) -> int:
         """Oldest version of the exchange file that holds the network."""
         return max(2 if self.windows > 1 else 1, *(op.version for op in self.ops.values()))

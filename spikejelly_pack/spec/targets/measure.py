@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from ..errors import ShapeError
 from ..execute import Codes, as_inputs, packed_step, run_packed
 from ..firing import add_bias, load_register, starts_of
 from ..graph import Input, Network, Neuron, Op, Readout, Signal, Synapse
@@ -62,8 +63,16 @@ def observed_magnitudes(network: Network, codes: Codes | Array) -> dict[str, tup
     Args:
         network: Integer network.
         codes: Input codes as :func:`..execute.run_packed` takes them, at least one sample.
+
+    Raises:
+        ShapeError: There is no sample, or the codes do not fit the network.
+        DtypeError: The codes are none.
     """
     inputs = as_inputs(network, codes)
+    if not all(value.size for value in inputs.values()):
+        raise ShapeError(
+            "check_target: codes must have at least one sample, got none; pass some or leave them out."
+        )
     ran = {name: in_order(value, network.windows) for name, value in run_packed(network, inputs).items()}
     found: dict[str, tuple[int, int]] = {}
     for op, register in _registers(network, ran):
