@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ def replacing(path: str | os.PathLike[str]) -> Generator[Path]:
     target = Path(path)
     temporary = _temporary_beside(target)
     try:
+        usual = stat.S_IMODE(temporary.stat().st_mode)
         try:
             yield temporary
         except OSError as error:
@@ -38,6 +40,7 @@ def replacing(path: str | os.PathLike[str]) -> Generator[Path]:
                 raise
             raise _refused(target, "the disk must hold the file", error) from None
         try:
+            os.chmod(temporary, usual)  # a library may have put a private file of its own there
             os.replace(temporary, target)
         except OSError as error:
             raise _refused(target, "must be a file that can be replaced", error) from None

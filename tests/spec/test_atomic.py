@@ -33,6 +33,15 @@ def test_the_file_has_the_usual_permissions(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
 
 
+def test_a_library_that_makes_its_own_private_file_changes_no_permissions(tmp_path: Path) -> None:
+    """Safetensors does: it writes elsewhere and renames."""
+    (tmp_path / "usual").write_bytes(b"")
+    with replacing(tmp_path / "a") as temporary:
+        temporary.unlink()
+        os.close(os.open(temporary, os.O_CREAT, 0o600))
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
 def test_the_mask_is_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It belongs to the whole process: another thread would make its files with a mask set for a moment."""
     changed: list[int] = []
