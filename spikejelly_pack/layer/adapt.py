@@ -11,6 +11,7 @@ from spikingjelly.activation_based.neuron.base_node import BaseNode
 from torch import Tensor, fx, nn
 
 from .balance import Delay, balance
+from .containers import in_time, sequence_around
 from .dataflow import Finding, Kind, edge_kinds, findings
 from .handlers import Outcome, Site, handler_of, unknown_module
 from .join_windows import join_windows
@@ -18,6 +19,7 @@ from .max_pool import SpikePackMaxPool2d
 from .members import form_modules, is_node, nodes_of, shared_code
 from .readout import WeightedReadout
 from .temporal import TemporalWindow
+from .time_axis import hidden_members, time_axes
 from .trace import trace
 from .window import FormModule
 
@@ -130,17 +132,20 @@ def adapt(net: nn.Module, example_input: Tensor | tuple[Tensor, ...] | None = No
     first = next(iter(nodes_of(net).values()))
     _set_windows(net, code.time_steps)
     graph, _ = trace(net, example_input)
-    kinds = _input_kinds(graph, net) if graph is not None else {}
+    kinds, hidden = _seen(graph, net) if graph is not None else ({}, frozenset[str]())
     named: list[Finding] = []
     training: list[Finding] = []
-    for site in _sites(net, Site("", net, None, code, first.form, first.step_mode, None), kinds):
+    for site in _sites(net, Site("", net, None, code, first.form, first.step_mode, None), kinds, hidden):
         before = type(site.module).__name__
         handler = handler_of(site.module) or unknown_module
-        _apply(site, before, handler(site), replaced, named, training)
+        _apply(site, before, in_time(site, handler(site)), replaced, named, training)
     functional.invalidate_reset_cache(net)
     graph, error = trace(net, example_input)
     if graph is not None:
-        named.extend(findings(graph, net, edge_kinds(graph, net), WeightedReadout))
+        kinds_of = edge_kinds(graph, net)
+        known = {finding.name for finding in named}
+        named.extend(found for found in hidden_members(graph, net, kinds_of) if found.name not in known)
+        named.extend(findings(graph, net, kinds_of, WeightedReadout))
     latency, delays, single_step = balance(net)
     return AdaptReport(tuple(replaced), tuple(named), tuple(training), error, latency, delays, single_step)
 
@@ -167,25 +172,33 @@ def _load_handlers() -> None:
         importlib.import_module(f"{__package__}.{room}")
 
 
-def _sites(net: nn.Module, root: Site, kinds: dict[str, Kind]) -> Iterator[Site]:
+def _seen(graph: fx.Graph, net: nn.Module) -> tuple[dict[str, Kind], frozenset[str]]:
+    """What flows into every module of the graph, and the modules that do not find the time axis first."""
+    edges = edge_kinds(graph, net)
+    away = frozenset(path for path, axis in time_axes(graph, net, edges).items() if axis != 0)
+    return _input_kinds(graph, edges), away
+
+
+def _sites(net: nn.Module, root: Site, kinds: dict[str, Kind], hidden: frozenset[str]) -> Iterator[Site]:
     """Every module, parents first; a handler may change a module's children before they are visited."""
     yield root
     current = root.module if root.parent is None else getattr(root.parent, root.path.rpartition(".")[2])
     if isinstance(current, BaseNode | FormModule):
         return
     in_container = isinstance(current, layer.SeqToANNContainer | layer.MultiStepContainer)
+    sequence, away = sequence_around(current, root)
     for attribute, child in list(current.named_children()):
         path = f"{root.path}.{attribute}" if root.path else attribute
         kind = kinds.get(path)
         if kind is None:
             kind = _predecessor_kind(current, attribute, root.kind)
         mode = "m" if in_container else root.step_mode
-        yield from _sites(net, Site(path, child, current, root.code, root.form, mode, kind), kinds)
+        site = Site(path, child, current, root.code, root.form, mode, kind, away or path in hidden, sequence)
+        yield from _sites(net, site, kinds, hidden)
 
 
-def _input_kinds(graph: fx.Graph, net: nn.Module) -> dict[str, Kind]:
+def _input_kinds(graph: fx.Graph, edges: dict[fx.Node, Kind]) -> dict[str, Kind]:
     """Kind of what flows into every module of the graph; the widest of several calls."""
-    edges = edge_kinds(graph, net)
     kinds: dict[str, Kind] = {}
     for node in graph.nodes:
         if node.op == "call_module" and node.all_input_nodes:

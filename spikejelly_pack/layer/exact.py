@@ -6,10 +6,7 @@ so parameters, ``state_dict`` keys and references from optimisers stay what they
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
-from spikingjelly.activation_based import functional, layer
 from spikingjelly.activation_based.layer.attention import (
     QKAttention,
     SpikeDrivenSelfAttention,
@@ -26,13 +23,12 @@ from spikingjelly.activation_based.model import (
 from torch import Tensor, nn
 
 from .readout import WeightedReadout
-from .window import FormModule, WindowModule
+from .window import WindowModule
 
 __all__ = [
     "ExactAttMSResNet",
     "ExactBasicBlock",
     "ExactBottleneck",
-    "ExactContainer",
     "ExactMASNN",
     "ExactMSResNet",
     "ExactMaxFormer",
@@ -183,17 +179,6 @@ class ExactBottleneck(_ExactSEW, sew_resnet.Bottleneck):
 
     def forward(self, x: Tensor) -> Tensor:
         return self._join(self._branch(x), self._identity(x))
-
-
-class ExactContainer(layer.SeqToANNContainer):
-    """``SeqToANNContainer`` whose members with a form see the sequence, the others single steps."""
-
-    def forward(self, x_seq: Tensor) -> Tensor:
-        for module in self:
-            whole = isinstance(module, FormModule)
-            y_seq = module(x_seq) if whole else functional.seq_to_ann_forward(x_seq, module)
-            x_seq = cast("Tensor", y_seq)
-        return x_seq
 
 
 class ExactMSResNet(WeightedReadout, ms_resnet.MSResNet):

@@ -6,7 +6,6 @@ so it is named instead.
 
 from __future__ import annotations
 
-from spikingjelly.activation_based import layer
 from spikingjelly.activation_based.layer.attention import (
     ChannelQKAttention,
     QKAttention,
@@ -133,13 +132,3 @@ def sew_block(site: Site) -> Outcome:
         return _subclass(site, sew_resnet.BasicBlock)
     part = SpikePackProduct(**site.window_arguments)
     return _become(site, types[type(block)], {"exact_product": part}, f"SEW {block.cnf}: {_PRODUCT}")
-
-
-@handles(layer.SeqToANNContainer)
-def sequence_container(site: Site) -> Outcome:
-    """Hides the time axis from its members, which a pool needs to see."""
-    if type(site.module) is layer.SeqToANNContainer and any(
-        isinstance(child, nn.MaxPool2d) for child in site.module
-    ):
-        site.module.__class__ = exact.ExactContainer
-    return keep()

@@ -121,9 +121,10 @@ def max_pool(site: Site) -> Outcome:
     nn.Softmax,
 )
 def activation(site: Site) -> Outcome:
-    """Not affine and without parameters: applied to the decoded window."""
+    """Not affine and without parameters: applied to the decoded window, whose axes its container folded."""
+    function = site.module if site.sequence is None else layer.SeqToANNContainer(site.module)
     return replace(
-        SpikePackWindow(site.module, **site.window_arguments),
+        SpikePackWindow(function, **site.window_arguments),
         "it is not affine in its spike trains: the window is decoded first",
     )
 

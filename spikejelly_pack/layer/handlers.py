@@ -44,6 +44,8 @@ class Site:
         form: Form the nodes are in.
         step_mode: Step mode the module is called in.
         kind: What flows into it, None where unknown.
+        hidden: Whether a container or the forward hides the time axis from it.
+        sequence: Container of a sequence that can show it the time axis, see :class:`.ExactContainer`.
     """
 
     path: str
@@ -53,6 +55,8 @@ class Site:
     form: str
     step_mode: str
     kind: Kind | None
+    hidden: bool = False
+    sequence: nn.Module | None = None
 
     @property
     def window_arguments(self) -> dict[str, Any]:
