@@ -37,7 +37,8 @@ def _packed(values: Array, bits: int) -> Array:
     digits = ((values[..., None] >> np.arange(bits)) & 1).astype(np.uint8).reshape(beats, fields * bits)
     words = words_of(fields * bits)
     whole = np.pad(digits, ((0, 0), (0, words * 32 - fields * bits)))
-    return np.packbits(whole, axis=1, bitorder="little").view("<u4")
+    # codes of one bit keep the order of a transposed map, which no view as words accepts
+    return np.ascontiguousarray(np.packbits(whole, axis=1, bitorder="little")).view("<u4")
 
 
 def _unpacked(beats: Array, fields: int, bits: int) -> Array:

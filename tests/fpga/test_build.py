@@ -72,6 +72,21 @@ def test_codes_travel_and_come_back(pool_net: Any, corner_codes: Callable[..., A
         assert np.array_equal(codes_of_beats(stream, beats, values[name].shape[1:]), values[name])
 
 
+def test_single_bits_of_a_map_travel_and_come_back() -> None:
+    """T = 1 without a sign, a single sample: its map may come as a transposed view."""
+    ops = [
+        g.Input(name="x", inputs=(), threshold=np.ones(1, np.float32), shape=(4, 3, 2), time_steps=1),
+        g.Scale(name="s", inputs=("x",), weight_bits=8, multiplier=np.ones(4, np.int32)),
+        g.Readout(name="out", inputs=("s",), scale=np.ones(4), bias=np.zeros(4, np.int32)),
+    ]
+    stream = plan(g.Network(ops, 1), Options(fire=4)).streams["x"]
+    codes = np.random.default_rng(0).integers(0, 2, size=(1, 4, 3, 2))
+    beats = beats_of_codes(stream, codes)
+    expected = np.moveaxis(codes, 1, -1).reshape(-1, 4) @ [1, 2, 4, 8]  # first channel in the lowest bit
+    assert np.array_equal(beats[:, 0], expected)
+    assert np.array_equal(codes_of_beats(stream, beats, codes.shape[1:]), codes)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
