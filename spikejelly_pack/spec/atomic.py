@@ -27,7 +27,7 @@ def replacing(path: str | os.PathLike[str]) -> Generator[Path]:
 
     Raises:
         OutputError: The folder cannot be created or written, the disk gets full in the block, or ``path``
-            cannot be replaced (a folder, say).
+            cannot be replaced (a folder or a device, say).
     """
     target = Path(path)
     temporary = _temporary_beside(target)
@@ -57,6 +57,8 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def _temporary_beside(target: Path) -> Path:
+    if _is_special(target):  # a rename would put a file in the place of /dev/null
+        raise _refused(target, "must be a file or a new name", ValueError("a device or a pipe"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.parent / f".{target.name[:32]}.{secrets.token_hex(8)}.part"
@@ -67,6 +69,15 @@ def _temporary_beside(target: Path) -> Path:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise _refused(target, "the folder must be writable", error) from None
     return temporary
+
+
+def _is_special(target: Path) -> bool:
+    """Whether something is there that is neither file nor folder, links followed."""
+    try:
+        mode = target.stat().st_mode
+    except (OSError, ValueError):  # nothing there, or not to be seen: writing beside it says why
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def _refused(target: Path, requirement: str, error: Exception) -> OutputError:

@@ -112,6 +112,21 @@ def test_a_disk_that_gets_full_in_the_block_is_named(tmp_path: Path, number: int
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_devices_and_pipes_are_no_targets(tmp_path: Path) -> None:
+    """Root could rename a file over /dev/null; a link to a pipe is what /dev/stdout is."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        for write in (check_writable, lambda path: write_text(path, "x")):
+            with pytest.raises(
+                OutputError, match=f"{name}: must be a file or a new name, got a device or a pipe"
+            ):
+                write(tmp_path / name)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]
+
+
 def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     """The portable unwritable folder: root may write anywhere else."""
     (tmp_path / "file").write_text("")
