@@ -119,21 +119,36 @@ def _linear(builder: IntegerBuilder, name: str, module: nn.Linear, inputs: list[
     return builder.linear(name, value, weight, bias, weight_bits_of(module))
 
 
+def _padding(name: str, module: nn.Conv2d) -> tuple[int, int]:
+    """Zeros at either side of the rows and of the columns."""
+    if module.padding_mode != "zeros":
+        raise UnsupportedError(
+            f"layer {name!r}: padding must be zeros, got padding_mode={module.padding_mode!r}; use 'zeros'."
+        )
+    if not isinstance(module.padding, str):
+        return pair_of(module.padding)
+    if module.padding == "valid":
+        return 0, 0
+    rows, columns = (d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True))
+    if rows % 2 or columns % 2:
+        raise UnsupportedError(
+            f"layer {name!r}: padding must be the same on both sides, got 'same' with a kernel of "
+            f"{module.kernel_size}, which puts one zero more behind the map; give the padding in numbers, or "
+            "the kernel an odd size."
+        )
+    return rows // 2, columns // 2
+
+
 @rule(sj.Conv2d)
 def _conv2d(_builder: IntegerBuilder, name: str, module: nn.Conv2d, inputs: list[Value]) -> Value:
     source = needs(name, inputs[0], "a convolution", axes=3)
-    if module.padding_mode != "zeros" or isinstance(module.padding, str):
-        raise UnsupportedError(
-            f"layer {name!r}: padding must be numbers of zeros, got {module.padding!r} "
-            f"({module.padding_mode}); "
-            "write the padding out."
-        )
+    padding = _padding(name, module)
     weight = array_of(module.weight)
     per_group = source.unit.reshape(module.groups, 1, -1)
     unit = np.broadcast_to(per_group, (module.groups, len(weight) // module.groups, weight.shape[1]))
     rows = (weight * unit.reshape(len(weight), -1, 1, 1)).reshape(len(weight), -1)
     options = {
-        "stride": module.stride, "padding": module.padding,
+        "stride": module.stride, "padding": padding,
         "dilation": module.dilation, "groups": module.groups,
     }  # fmt: skip
     branch = Branch(
@@ -142,7 +157,7 @@ def _conv2d(_builder: IntegerBuilder, name: str, module: nn.Conv2d, inputs: list
     height, width = (
         (n + 2 * p - d * (k - 1) - 1) // s + 1
         for n, p, d, k, s in zip(
-            source.shape[1:], module.padding, module.dilation, module.kernel_size, module.stride, strict=True
+            source.shape[1:], padding, module.dilation, module.kernel_size, module.stride, strict=True
         )
     )
     return Current((branch,), bias_of(module, len(weight)), (len(weight), height, width))

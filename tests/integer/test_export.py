@@ -69,6 +69,18 @@ def test_unpool_is_the_transpose_of_average_pooling() -> None:
         np.testing.assert_allclose(got, expected.numpy(), rtol=1e-12)
 
 
+@pytest.mark.parametrize(("name", "numbers"), [("valid", (0, 0)), ("same", (2, 1))])
+def test_paddings_by_name_are_those_in_numbers(name: str, numbers: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    named = nn.Conv2d(1, 2, (3, 2), padding=name, dilation=2)  # (k - 1) dilation = 4 and 2
+    x = torch.rand(2, 1, 6, 5)
+    shape = named(x).shape[1:]
+    net = nn.Sequential(node(4), named, node(4), nn.Flatten(), nn.Linear(shape.numel(), 2))
+    network = build_integer(net, x)
+    assert next(op for op in network.synapses if op.kind == "conv2d").padding == numbers
+    assert network.shapes["2"] == tuple(shape)
+
+
 def test_best_pooling_weight_is_exact_where_one_exists() -> None:
     """2 x 2 average into an equal threshold: theta_int = 4 m."""
     net = nn.Sequential(node(4), sj.AvgPool2d(2), node(4), nn.Flatten(), nn.Linear(2, 2))
@@ -157,7 +169,10 @@ def test_file_round_trip_with_golden_samples(tmp_path: Path) -> None:
 
 REFUSED = [
     ([nn.Conv2d(1, 2, 3), node()], "layer '0': must read spikes, got the analog input"),
-    ([node(), nn.Conv2d(1, 2, 3, padding="same"), node()], "layer '1': padding must be numbers of zeros"),
+    ([node(), nn.Conv2d(1, 2, (3, 2), padding="same"), node()],
+     r"layer '1': padding must be the same on both sides, got 'same' with a kernel of \(3, 2\)"),
+    ([node(), nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect"), node()],
+     "layer '1': padding must be zeros, got padding_mode='reflect'"),
     ([node(), nn.Conv2d(1, 1, 1), sj.MaxPool2d(2)],
      "layer '2': max-pooling must read spikes, got a sum of currents; put the SpikePackNode in front"),
     ([sj.MaxPool2d(2), node()], "layer '0': must read spikes, got the analog input"),
