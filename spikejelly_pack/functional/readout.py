@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from .. import ops
-from ..spec.errors import ShapeError
+from ..spec.errors import DtypeError, ShapeError
 from ..spec.parameters import NeuronParameters
 
 __all__ = ["decode_output", "split_windows"]
@@ -15,8 +15,13 @@ def split_windows(sequence: torch.Tensor, time_steps: int, owner: str) -> torch.
     """View ``[T*W, *]`` as ``[W, T, *]``.
 
     Raises:
+        DtypeError: ``sequence`` is no tensor.
         ShapeError: The first axis is no multiple of T.
     """
+    if not isinstance(sequence, torch.Tensor):
+        raise DtypeError(
+            f"{owner}: the sequence must be a torch tensor, got {type(sequence).__name__}; convert it first."
+        )
     if sequence.ndim == 0 or sequence.shape[0] % time_steps or sequence.shape[0] == 0:
         length = sequence.shape[0] if sequence.ndim else None
         raise ShapeError(
@@ -42,6 +47,7 @@ def decode_output(sequence: torch.Tensor, time_steps: int, tau: float = 2.0) -> 
             is floating.
 
     Raises:
+        DtypeError: ``sequence`` is no tensor.
         ShapeError: The first axis is no multiple of T.
     """
     params = NeuronParameters(time_steps, tau)

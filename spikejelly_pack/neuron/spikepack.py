@@ -150,10 +150,11 @@ class SpikePackNode(ThresholdMixin, SettingsMixin, BaseNode):
             DtypeError: The input is not floating point, or holds NaN with ``nan_policy="raise"``.
             ShapeError: The shape changed although the state still holds another one.
         """
-        x: torch.Tensor = inputs[0]
-        if not x.is_floating_point():
+        x: Any = inputs[0]
+        if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+            found = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
             raise DtypeError(
-                f"SpikePackNode: the input must be floating point, got {x.dtype}; convert it first."
+                f"SpikePackNode: the input must be a floating point tensor, got {found}; convert it first."
             )
         if self.nan_policy == "raise":
             _raise_on_nan(x)

@@ -32,6 +32,7 @@ from .shapes import check_shapes, shapes_of
 from .signals import SYNAPSES, TRANSPOSED, Kind, kinds_of
 from .spikepack import first_tensor
 from .windows import share_window
+from .wrappers import check_plain
 
 __all__ = ["QuantizedReport", "SpikePackQuantizedRecipe"]
 
@@ -114,6 +115,7 @@ class SpikePackQuantizedRecipe(FXConversionRecipe):
 
     def before_trace(self, converter: Any, ann: nn.Module) -> nn.Module:
         """Rewrite a copy in evaluation mode: plain layers, a marker in the place of each quantizer."""
+        check_plain(ann)
         if is_exported(ann):
             assert isinstance(ann, fx.GraphModule)
             return layers_of_export(ann).eval()

@@ -33,6 +33,7 @@ from .scales import fold_amplitudes
 from .shapes import check_shapes, shapes_of
 from .signals import SYNAPSES, TRANSPOSED, Kind, kinds_of
 from .time_steps import TimeSteps
+from .wrappers import check_plain
 
 __all__ = ["SpikePackRecipe"]
 
@@ -106,6 +107,7 @@ class SpikePackRecipe(FXConversionRecipe):
             "encode_input": self.encode_input,
             "prepared": [name for name in self.choices.improve if IMPROVERS[name].prepare is not None],
         }  # fmt: skip
+        check_plain(ann)
         self.resume.belongs_to(ann, "fx", settings)
         copied = copy.deepcopy(ann).eval()
         try:

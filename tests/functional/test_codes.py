@@ -75,6 +75,8 @@ def test_bad_input_is_refused() -> None:
         functional.spikepack_code(torch.tensor([float("nan")]), 1.0, NeuronParameters(4))
     with pytest.raises(ShapeError, match="multiple of time_steps = 4, got 6"):
         functional.decode_output(torch.zeros(6, 2), 4)
+    with pytest.raises(DtypeError, match="decode_output: the sequence must be a torch tensor, got ndarray"):
+        functional.decode_output(torch.zeros(4, 2).numpy(), 4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

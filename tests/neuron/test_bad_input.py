@@ -84,7 +84,9 @@ def test_numbers_are_coerced() -> None:
 
 def test_inputs() -> None:
     node = SpikePackNode(4, form="packed")
-    with pytest.raises(DtypeError, match=r"input must be floating point, got torch\.int64"):
+    with pytest.raises(DtypeError, match="input must be a floating point tensor, got ndarray"):
+        SpikePackNode(4)(torch.ones(3).numpy())
+    with pytest.raises(DtypeError, match=r"input must be a floating point tensor, got torch\.int64"):
         node(torch.ones(2, 2, dtype=torch.int64))
     with pytest.raises(ShapeError, match=r"must be \[T, N, \*\] in multi-step mode, got a scalar"):
         SpikePackNode(4, step_mode="m")(torch.tensor(1.0))

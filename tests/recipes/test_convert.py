@@ -12,10 +12,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_model, save_model
-from spikingjelly.activation_based import functional
+from spikingjelly.activation_based import ann2snn, functional
 from torch import Tensor, nn
 
-from spikejelly_pack import SpikePackNetwork, SynapseRule, set_form
+from spikejelly_pack import (
+    SpikePackNetwork,
+    SpikePackQuantizedRecipe,
+    SpikePackRecipe,
+    SynapseRule,
+    set_form,
+)
 from spikejelly_pack import convert as convert_any
 from spikejelly_pack.spec.errors import (
     DtypeError,
@@ -282,11 +288,33 @@ def test_bad_data_is_named(x: Tensor) -> None:
         quiet(model, x, time_steps=17)
 
 
-def test_scripted_layers_are_named(x: Tensor) -> None:
-    model = make(lambda: nn.Sequential(nn.LayerNorm(4), nn.Linear(4, 2)))
-    model.add_module("hidden", torch.jit.script(nn.Linear(2, 2)))
-    with pytest.raises(SpikePackError, match="hidden"):
-        quiet(model, x, route="module")
+@pytest.mark.parametrize(
+    ("wrap", "remedy"),
+    [
+        (nn.DataParallel, r"got DataParallel, .* pass the network it holds, its \.module"),
+        (lambda net: torch.compile(net, backend="eager"), r"got OptimizedModule, .* its \._orig_mod"),
+        (torch.jit.script, "got ScriptModule, .* the Python module it was made from"),
+    ],
+)
+def test_wrappers_are_named_on_every_route(wrap: Callable[..., nn.Module], remedy: str, x: Tensor) -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+
+    for layer, model in (("''", wrap(build())), ("'1'", nn.Sequential(nn.ReLU(), wrap(build())))):
+        for recipe in (SpikePackRecipe, SpikePackQuantizedRecipe):
+            with pytest.raises(UnsupportedError, match=f"layer {layer}: .*{remedy}"):
+                ann2snn.Converter(recipe([x])).convert(model)
+        with pytest.raises(UnsupportedError, match=f"layer {layer}: .*{remedy}"):
+            quiet(model, x)
+
+
+def test_a_profiled_forward_converts(x: Tensor) -> None:
+    class Profiled(Calls):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.profiler.record_function("part"):
+                return self.a(x)
+
+    assert quiet(make(Profiled), x, route="module").report.coverage == 1.0
 
 
 def test_iterators_are_read_once(x: Tensor) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-import torch
 from torch import nn
 
-from ...spec.errors import UnsupportedError
+from ..wrappers import check_plain
 
 __all__ = ["Enter", "Leave", "attach", "running"]
 
@@ -42,13 +41,9 @@ def attach(model: nn.Module) -> None:
     """Let every module say when it runs.
 
     Raises:
-        UnsupportedError: A module is compiled by TorchScript, whose operations cannot be seen.
+        UnsupportedError: A module is a wrapper that hides operations, see :func:`.check_plain`.
     """
+    check_plain(model)
     for path, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            raise UnsupportedError(
-                f"layer {path!r}: a TorchScript module hides its operations; pass the Python module it was "
-                "made from."
-            )
         module.register_forward_pre_hook(Enter(path), prepend=True, with_kwargs=True)
         module.register_forward_hook(Leave())

@@ -190,7 +190,9 @@ def own_operator(func: Any) -> str | None:
     else:
         return None
     space, _, bare = name.partition("::")
-    known = space in {"aten", "prims", "prim"} or (space == "torchvision" and bare in _TORCHVISION)
+    known = space in {"aten", "prims", "prim", "profiler"} or (
+        space == "torchvision" and bare in _TORCHVISION
+    )
     return None if known else name
 
 
