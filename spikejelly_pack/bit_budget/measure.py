@@ -11,6 +11,7 @@ from spikingjelly.activation_based.op_counter import DispatchCounterMode
 from torch import Tensor, nn
 
 from ..integer import IntegerNetwork
+from ..layer.modes import evaluating
 from ..spec.energy import EnergyTable, load_energy_table
 from ..spec.errors import ParameterError, UnsupportedError
 from .counter import BitBudgetCounter
@@ -107,13 +108,12 @@ def _run(
     steps: int,
     warm_up: int,
 ) -> dict[str, int]:
-    training, fast = net.training, torch.backends.mha.get_fastpath_enabled()
+    fast = torch.backends.mha.get_fastpath_enabled()
     _reset(net)
-    net.eval()
     torch.backends.mha.set_fastpath_enabled(False)  # one opaque operation in place of its products
     unsupported: dict[str, int] = {}
     try:
-        with torch.no_grad():
+        with evaluating(net), torch.no_grad():
             for item in inputs:
                 if isinstance(item, Tensor) and item.is_floating_point():
                     counter.declare(item, about[0], spikes=about[1])
@@ -125,7 +125,6 @@ def _run(
                     net(*inputs)
                 unsupported = mode.get_unsupported(counter)
     finally:
-        net.train(training)
         torch.backends.mha.set_fastpath_enabled(fast)
     return unsupported
 

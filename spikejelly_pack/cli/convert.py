@@ -243,9 +243,8 @@ def chosen_device(name: str) -> Any:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0][:120]
         raise ParameterError(
-            f"--device must be one this machine has, got {name!r}: {reason}; use cpu."
+            f"--device must be one this machine has, got {name!r}: {reason(error)}; use cpu."
         ) from None
     return device
 

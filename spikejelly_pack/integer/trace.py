@@ -15,6 +15,7 @@ from ..recipes.canonical import canonicalize
 from ..recipes.shapes import shapes_of
 from ..recipes.tree import SpikePackNetwork
 from ..spec.errors import UnsupportedError
+from ..spec.reason import reason
 from .examples import Example, named_examples
 from .weight_grid import plain_weights
 
@@ -52,7 +53,7 @@ def canonical_graph(snn: nn.Module, example_input: Example) -> fx.GraphModule:
     except (TraceError, TypeError) as error:
         raise UnsupportedError(
             f"export: torch.fx must be able to trace the network, got {type(error).__name__}: "
-            f"{str(error).splitlines()[0]}; move control flow that depends on the data out of forward."
+            f"{reason(error)}; move control flow that depends on the data out of forward."
         ) from None
     model = fx.GraphModule(net, graph)
     for node in [node for node in graph.nodes if node.op == "placeholder" and not node.users]:

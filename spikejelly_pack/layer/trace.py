@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 from torch.fx.node import map_arg
 
 from .members import LIBRARY_HOMES, holds_state
+from .modes import evaluating
 
 __all__ = ["ExampleTracer", "trace"]
 
@@ -92,19 +93,15 @@ class ExampleTracer(fx.Tracer):
 @contextmanager
 def _undisturbed(net: nn.Module) -> Generator[None]:
     """Evaluate without leaving a trace: no gradients, no running statistics, memories put back."""
-    training = {module: module.training for module in net.modules()}
     memories = {
         m: dict(m._memories)  # pyright: ignore[reportPrivateUsage]
         for m in net.modules()
         if isinstance(m, base.MemoryModule)
     }
-    net.eval()
     try:
-        with torch.no_grad():
+        with evaluating(net), torch.no_grad():
             yield
     finally:
-        for module, flag in training.items():
-            module.training = flag
         for module, state in memories.items():
             module._memories.update(state)  # pyright: ignore[reportPrivateUsage]
 

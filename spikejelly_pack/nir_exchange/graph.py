@@ -8,6 +8,7 @@ import numpy as np
 
 from ..spec.errors import SpikePackError, UnsupportedError
 from ..spec.graph.base import Array, Shape
+from ..spec.reason import reason
 from .digits import spread
 from .library import nir_package
 
@@ -89,7 +90,7 @@ class GraphWriter:
             raise
         except (ValueError, TypeError, IndexError, AssertionError) as error:
             raise UnsupportedError(
-                f"NIR: the graph must pass NIR's own shape check, got {str(error).splitlines()[0]}; NIR "
+                f"NIR: the graph must pass NIR's own shape check, got {reason(error)}; NIR "
                 "infers the shapes of square kernels only: change the layer."
             ) from None
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..layer.modes import evaluating
 from ..neuron import SpikePackNode
 from ..spec.errors import DtypeError, ParameterError, ShapeError, UnsupportedError
 from .coded import float_outputs
@@ -35,10 +36,16 @@ def distillation(student: Any, teacher: Any) -> Tensor:
     """Kullback-Leibler divergence of the student's outputs from the teacher's, nats; classes on axis 1.
 
     Raises:
-        ShapeError: The outputs differ in shape, or have fewer than two classes.
+        ShapeError: The outputs differ in number or shape, or have fewer than two classes.
     """
+    outputs, targets = float_outputs(student), float_outputs(teacher)
+    if not outputs or len(outputs) != len(targets):
+        raise ShapeError(
+            "finetune: snn and teacher must give the same number of floating point outputs, at least one, "
+            f"got {len(outputs)} and {len(targets)}; pass the source network, or another loss."
+        )
     total = torch.zeros(())
-    for got, wanted in zip(float_outputs(student), float_outputs(teacher), strict=True):
+    for got, wanted in zip(outputs, targets, strict=True):
         if got.shape != wanted.shape or got.dim() < 2 or got.shape[1] < 2:
             raise ShapeError(
                 "finetune: outputs of snn and teacher must be [N, classes, *] of one shape, got "
@@ -89,7 +96,7 @@ def finetune(
     """
     _check(snn, dataloader, epochs, learning_rate)
     history = []
-    with torch.random.fork_rng(devices=[]), _evaluating(teacher), _trainable(snn) as parameters:
+    with torch.random.fork_rng(devices=[]), evaluating(teacher), _trainable(snn) as parameters:
         torch.manual_seed(seed)
         optimizer = torch.optim.Adam(parameters, lr=learning_rate)
         bar = tqdm(range(1, epochs + 1), desc="finetuning", unit="epoch", disable=not progress, leave=False)
@@ -154,18 +161,6 @@ def _check(snn: nn.Module, data: Any, epochs: Any, learning_rate: Any) -> None:
 
 
 @contextmanager
-def _evaluating(net: nn.Module) -> Generator[None]:
-    """Evaluation mode; afterwards every module's own mode again."""
-    before = {module: module.training for module in net.modules()}
-    net.eval()
-    try:
-        yield
-    finally:
-        for module, mode in before.items():
-            module.training = mode
-
-
-@contextmanager
 def _trainable(snn: nn.Module) -> Generator[list[nn.Parameter]]:
     """All parameters, the thresholds among them, ready for an optimizer; afterwards as they were."""
     asked = {parameter: parameter.requires_grad for parameter in snn.parameters()}
@@ -182,7 +177,7 @@ def _trainable(snn: nn.Module) -> Generator[list[nn.Parameter]]:
     for parameter in snn.parameters():
         parameter.requires_grad_(True)
     try:
-        with _evaluating(snn):
+        with evaluating(snn):
             yield list(snn.parameters())
     finally:
         for node in fixed:

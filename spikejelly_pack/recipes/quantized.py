@@ -17,6 +17,7 @@ from ..layer.scale_chain import SpikeAmplitude
 from ..neuron import SpikePackNode
 from ..spec.errors import DtypeError, ParameterError, UnsupportedError
 from ..spec.parameters import NeuronParameters
+from ..spec.reason import reason
 from .canonical import canonicalize
 from .delays import balance_branches
 from .graph import module_of, node_input
@@ -125,7 +126,7 @@ class SpikePackQuantizedRecipe(FXConversionRecipe):
         except TraceError as error:
             raise UnsupportedError(
                 "SpikePackQuantizedRecipe: torch.fx must be able to trace the network, got: "
-                f"{str(error).splitlines()[0]}; a quantizer it does not know is traced too, register it with "
+                f"{reason(error)}; a quantizer it does not know is traced too, register it with "
                 "extra_quantizers, and move control flow that depends on the data out of forward."
             ) from None
         return plain

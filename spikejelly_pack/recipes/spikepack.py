@@ -17,6 +17,7 @@ from tqdm import tqdm
 from ..neuron import SpikePackNode
 from ..spec.errors import DtypeError, ShapeError, UnsupportedError
 from ..spec.parameters import NeuronParameters
+from ..spec.reason import reason
 from .batchnorm import fold_batchnorm, normalized_synapses
 from .canonical import canonicalize
 from .choices import Choices
@@ -115,7 +116,7 @@ class SpikePackRecipe(FXConversionRecipe):
         except TraceError as error:
             raise UnsupportedError(
                 "SpikePackRecipe: torch.fx must be able to trace the network, got: "
-                f"{str(error).splitlines()[0]}; "
+                f"{reason(error)}; "
                 "move control flow that depends on the data out of forward."
             ) from None
         return copied

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
+from ..layer.modes import evaluating
 from ..recipes.tree import SpikePackNetwork
 from ..spec.errors import ParameterError, UnsupportedError
 
@@ -143,8 +144,8 @@ def _record(
 
     handles = [each.node.register_forward_hook(hook(name, each)) for name, each in nodes.items()]
     try:
-        with torch.no_grad():
-            network.eval()(images)
+        with evaluating(network), torch.no_grad():
+            network(images)
     finally:
         for handle in handles:
             handle.remove()

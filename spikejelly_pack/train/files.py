@@ -10,6 +10,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from ..spec.atomic import replacing
 from ..spec.errors import OutputError
+from ..spec.reason import reason
 from .saved import read_checkpoint
 
 __all__ = ["AtomicCheckpoints"]
@@ -30,9 +31,9 @@ class AtomicCheckpoints(TorchCheckpointIO):
             try:
                 torch.save(checkpoint, temporary)
             except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
-                reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+                said = getattr(error, "strerror", None) or reason(error)
                 raise OutputError(
-                    f"{path}: the disk must hold the checkpoint, got {reason}; earlier checkpoints are kept; "
+                    f"{path}: the disk must hold the checkpoint, got {said}; earlier checkpoints are kept; "
                     "free some space and resume, or choose another --out."
                 ) from None
 

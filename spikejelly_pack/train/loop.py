@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..layer.modes import evaluating
 from ..spec.errors import ParameterError
 from .firing import SpikeCount, count_spikes
 from .thresholds import fit_thresholds
@@ -55,10 +56,8 @@ def cosine_factor(step: int, steps: int, warmup: int = 0) -> float:
 
 def materialize(net: nn.Module, sample: Tensor) -> None:
     """Let lazily sized parameters (thresholds per channel) take their shape; nothing else changes."""
-    training = net.training
-    with torch.no_grad():
-        net.eval()(sample)
-    net.train(training)
+    with evaluating(net), torch.no_grad():
+        net(sample)
 
 
 def train_epochs(
@@ -146,13 +145,11 @@ def decay_groups(net: nn.Module, weight_decay: float) -> list[dict[str, object]]
 
 
 def evaluate(net: nn.Module, inputs: Tensor, classes: Tensor, *, batch: int = 256) -> Evaluation:
-    """Accuracy and spikes in evaluation mode; the mode of the network stays."""
-    training, right = net.training, 0
-    net.eval()
-    with torch.no_grad(), count_spikes(net) as count:
+    """Accuracy and spikes in evaluation mode; the mode of every module stays."""
+    right = 0
+    with evaluating(net), torch.no_grad(), count_spikes(net) as count:
         for x, y in zip(inputs.split(batch), classes.split(batch), strict=True):
             right += int((net(x).argmax(1) == y).sum())
-    net.train(training)
     return Evaluation(right / len(inputs), len(inputs), count)
 
 

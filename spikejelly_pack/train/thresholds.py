@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..layer.modes import keeping_modes
 from ..neuron import SpikePackNode
 from ..recipes.calibration import make_calibrator
 from ..recipes.calibration.base import by_channel
@@ -54,14 +55,13 @@ def _is_learned(node: SpikePackNode) -> bool:
 
 @contextmanager
 def _unchanged(net: nn.Module) -> Generator[None]:
-    """Training mode, so that norms use the batch; statistics, random numbers and mode stay as they were."""
-    training, buffers = net.training, {name: x.clone() for name, x in net.named_buffers()}
+    """Training mode, so that norms use the batch; statistics, random numbers and modes stay as they were."""
+    buffers = {name: x.clone() for name, x in net.named_buffers()}
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), keeping_modes(net):
             net.train()
             yield
     finally:
-        net.train(training)
         for name, x in net.named_buffers():
             x.copy_(buffers[name])
 

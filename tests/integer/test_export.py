@@ -205,6 +205,15 @@ def test_refusals_name_the_layer(layers: list[nn.Module], message: str) -> None:
         build_integer(net, torch.rand(2, 1, 6, 6))
 
 
+def test_a_forward_that_fails_without_a_word_is_named_by_its_error() -> None:
+    class Silent(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            raise TypeError
+
+    with pytest.raises(UnsupportedError, match="able to trace the network, got TypeError: TypeError; move"):
+        build_integer(nn.Sequential(Silent(), SpikePackNode(2, form="packed")), torch.zeros(1, 2))
+
+
 def test_networks_without_nodes_or_one_encoder_are_refused() -> None:
     with pytest.raises(UnsupportedError, match="must hold at least one SpikePackNode"):
         build_integer(nn.Sequential(nn.Linear(2, 2)), torch.zeros(1, 2))

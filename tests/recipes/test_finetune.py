@@ -108,6 +108,15 @@ def test_distillation_is_the_divergence() -> None:
     assert float(distillation((a, [a]), (a, [a]))) == 0.0
 
 
+@pytest.mark.parametrize(
+    ("student", "teacher", "got"), [((1.0,), (1.0, 1.0), "1 and 2"), ((), (), "0 and 0")]
+)
+def test_distillation_needs_outputs_to_compare(student: Any, teacher: Any, got: str) -> None:
+    pair = [tuple(torch.ones(2, 3) * value for value in outputs) for outputs in (student, teacher)]
+    with pytest.raises(ShapeError, match=f"same number of floating point outputs, at least one, got {got};"):
+        distillation(*pair)
+
+
 def test_another_loss(convert: Any) -> None:
     teacher = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 1))
     snn = convert(teacher, DATA, time_steps=2)

@@ -30,6 +30,15 @@ def fresh(**init_args: object) -> Classifier:
     return net
 
 
+def test_fitting_leaves_frozen_parts_frozen() -> None:
+    net = fresh(learnable_threshold=True).train()
+    frozen = next(module for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d)).eval()
+    before = {name: module.training for name, module in net.named_modules()}
+    fit_thresholds(net, images(8))
+    assert not frozen.training
+    assert {name: module.training for name, module in net.named_modules()} == before
+
+
 def coding_error(values: np.ndarray, theta: float, digits: int) -> float:
     """Mean square of what is lost, every code tried."""
     codes = np.arange(2**digits) * theta / (2**digits - 1)

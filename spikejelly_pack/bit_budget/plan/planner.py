@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -47,7 +48,7 @@ class Planner:
     """Measures a network once and plans it for any number of budgets.
 
     Args:
-        model: A trained network, or one of SpikePack nodes.
+        model: A trained network, or one of SpikePack nodes; a copy is planned for.
         data: Batches to calibrate and measure with: a tensor, or a tuple, list or dict that holds one first.
         held_out: Batches that only the final check reads; None: no such check.
         steps: Values of T on offer, 1..16.
@@ -85,7 +86,7 @@ class Planner:
         check_choice("budget plan", "loss", loss, tuple(LOSSES))
         self.steps = _offered("time steps", steps, check_time_steps)
         self.bits = _offered("weight bits", bits, check_bits)
-        self.model, self.name = model.eval(), name or type(model).__name__
+        self.model, self.name = copy.deepcopy(model).eval(), name or type(model).__name__
         self.data = _batches(data)
         self.resource, self.loss_name, self.progress = resource, loss, progress
         self.conversion = conversion
@@ -96,8 +97,10 @@ class Planner:
         self.route = "spiking" if is_spiking(model) else report.route
         first = _few(self.data[0])
         self.structure = structure_of(self.bank, _run, first, _samples(first))
-        self._measured = Measured(model, self.data, _run, LOSSES[loss])
-        self._held = None if held_out is None else Measured(model, _batches(held_out), _run, LOSSES[loss])
+        self._measured = Measured(self.model, self.data, _run, LOSSES[loss])
+        self._held = (
+            None if held_out is None else Measured(self.model, _batches(held_out), _run, LOSSES[loss])
+        )
         self.trial = Trial(self.bank, self.structure, self.steps, self.bits)
         self.search = Search(
             self.trial, self.structure, self._measured, measure_by or RESOURCES[resource], progress=progress

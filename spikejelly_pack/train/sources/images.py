@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from ...data.image_file import read_image
 from ...spec.errors import ParameterError
+from ...spec.reason import reason
 from .base import SplitData, missing
 
 __all__ = ["CifarData", "ImageFolderData"]
@@ -66,7 +67,7 @@ class CifarData(SplitData):
             command = (
                 f"python -c \"from torchvision.datasets import {name} as D; D('{self.root}', download=True)\""
             )
-            raise missing(name, self.root, command, str(error).splitlines()[0].rstrip(".")) from None
+            raise missing(name, self.root, command, reason(error)) from None
         return {"train": train, "val": test, "test": test}
 
 
@@ -109,7 +110,7 @@ class ImageFolderData(SplitData):
                 f"unpacking the images into {self.root}/train/CLASS/ and {self.root}/val/CLASS/ (ImageNet: "
                 "torchvision.datasets.ImageNet does it from the downloaded archives)"
             )
-            raise missing("an image folder", self.root, command, str(error).splitlines()[0]) from None
+            raise missing("an image folder", self.root, command, reason(error)) from None
         if train.classes != val.classes:
             only = sorted(set(train.classes) ^ set(val.classes))
             raise ParameterError(
