@@ -17,7 +17,7 @@ def digits() -> Split:
     import torch
 
     scans, classes = digit_scans()
-    images = torch.from_numpy(scans).float().unsqueeze(1)
-    targets = torch.from_numpy(classes)
-    first, second = (torch.from_numpy(indices) for indices in split_scans())
+    images = torch.tensor(scans).float().unsqueeze(1)
+    targets = torch.tensor(classes)
+    first, second = (torch.tensor(indices) for indices in split_scans())
     return Split(images[first], targets[first], images[second], targets[second], num_classes=10)

@@ -51,7 +51,7 @@ class EventClips:
         turns: int64 ``[N]``: 0 clockwise, 1 counterclockwise (image coordinates, y down).
         bright: bool ``[N]``: the digit is brighter than its background.
         backwards: bool ``[N]``: recorded with the other turn and contrast, played backwards.
-    scans: int64 ``[N]``: index of the digit's scan.
+        scans: int64 ``[N]``: index of the digit's scan.
     """
 
     frames: NDArray[np.uint8]
@@ -130,7 +130,8 @@ def event_clips(
     counts[backwards] = counts[backwards, ::-1]
     turns = np.where(backwards, 1 - recorded_turns, recorded_turns)
     bright = recorded_bright ^ backwards
-    return EventClips(np.minimum(counts, 255).astype(np.uint8), digits, turns, bright, backwards, scans)
+    frames = np.minimum(counts, 255).astype(np.uint8)
+    return EventClips(frames, digits, turns, bright, backwards, np.array(scans))
 
 
 def simulate_camera(

@@ -55,11 +55,14 @@ class Scene:
 
 @lru_cache(maxsize=1)
 def digit_scans() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Scans ``[1797, 8, 8]`` in 0..1 and their digits ``[1797]``."""
+    """Scans ``[1797, 8, 8]`` in 0..1 and their digits ``[1797]``; read-only, since all callers share them."""
     from sklearn.datasets import load_digits
 
     bunch: Any = load_digits()
-    return np.asarray(bunch.images, np.float64) / 16.0, np.asarray(bunch.target, np.int64)
+    scans, digits = np.array(bunch.images, np.float64) / 16.0, np.array(bunch.target, np.int64)
+    for array in (scans, digits):
+        array.setflags(write=False)
+    return scans, digits
 
 
 def split_of_scan(index: int) -> str:

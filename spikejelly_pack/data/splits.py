@@ -57,11 +57,17 @@ class Split:
 
 @lru_cache(maxsize=1)
 def split_scans() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices of the training (1,347) and test (450) scans: stratified by digit, always the same."""
+    """Indices of the training (1,347) and test (450) scans: stratified by digit, always the same.
+
+    Read-only, since all callers share them.
+    """
     from sklearn.model_selection import train_test_split
 
     _, digits = digit_scans()
     first, second = train_test_split(
         np.arange(len(digits)), test_size=TEST_SCANS, stratify=digits, random_state=0
     )
-    return np.asarray(first, np.int64), np.asarray(second, np.int64)
+    parts = np.array(first, np.int64), np.array(second, np.int64)
+    for array in parts:
+        array.setflags(write=False)
+    return parts

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -59,16 +61,32 @@ def _module_at(place: str) -> Any:
         if str(Path.cwd()) not in sys.path:
             sys.path.insert(0, str(Path.cwd()))
         return importlib.import_module(place)
-    spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+    spec = importlib.util.spec_from_file_location(_module_name(Path(place)), place)
     if spec is None or spec.loader is None or not Path(place).is_file():
         raise ParameterError(f"model: the file must exist, got {place!r}; check the path.")
     folder = str(Path(place).resolve().parent)
     if folder not in sys.path:  # as where the file is run: it may import its neighbours
         sys.path.insert(0, folder)
     module = importlib.util.module_from_spec(spec)
+    before = sys.modules.get(spec.name)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        if before is not None:
+            sys.modules[spec.name] = before
+        raise
     return module
+
+
+def _module_name(path: Path) -> str:
+    """The file's own name; marked by its place where another module is loaded by that name."""
+    loaded = sys.modules.get(path.stem)
+    origin = getattr(loaded, "__file__", None)
+    if loaded is None or (origin is not None and Path(origin).resolve() == path.resolve()):
+        return path.stem
+    return f"{path.stem}_{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]}"
 
 
 def torchvision_model(name: str, options: dict[str, Any]) -> nn.Module:

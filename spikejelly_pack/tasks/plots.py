@@ -48,6 +48,8 @@ def draw_plots(
     probes: Sequence[NodeProbe], folder: str | os.PathLike[str], file_format: str = "svg"
 ) -> list[Path]:
     """Draw ``activations_N``, ``error_growth`` and ``saturation``; arguments as for :func:`write_plots`."""
+    from matplotlib import rc_context
+
     if file_format not in FORMATS:
         raise ParameterError(f"plots: file_format must be one of {FORMATS}, got {file_format!r}; choose one.")
     pages = [probes[i : i + _PER_PAGE] for i in range(0, len(probes), _PER_PAGE)]
@@ -57,7 +59,7 @@ def draw_plots(
     written = []
     for name, figure in drawn.items():
         path = Path(folder) / f"{name}.{file_format}"
-        with replacing(path) as temporary:
+        with replacing(path) as temporary, rc_context({"svg.hashsalt": "spikepack"}):
             figure.savefig(
                 temporary,
                 format=file_format,

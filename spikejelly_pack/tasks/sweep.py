@@ -69,6 +69,7 @@ def sweep_table(rows: Sequence[Row]) -> str:
 
 def draw_sweep(rows: Sequence[Row], path: str | os.PathLike[str]) -> Path:
     """Plot the measures against T, the source's dashed, to an SVG or PNG file; returns its path."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -85,6 +86,6 @@ def draw_sweep(rows: Sequence[Row], path: str | os.PathLike[str]) -> Path:
     axes.legend(fontsize=8)
     target = Path(path)
     kind = target.suffix.lstrip(".")
-    with replacing(target) as temporary:
+    with replacing(target) as temporary, rc_context({"svg.hashsalt": "spikepack"}):
         figure.savefig(temporary, format=kind, dpi=110, metadata={"Date": None} if kind == "svg" else None)
     return target

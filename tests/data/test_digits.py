@@ -10,6 +10,8 @@ import torch
 from sklearn.datasets import load_digits
 
 from spikejelly_pack.data import digits
+from spikejelly_pack.data.events import event_clips
+from spikejelly_pack.data.scenes import digit_scans
 from spikejelly_pack.data.splits import split_scans
 
 
@@ -26,6 +28,19 @@ def test_every_scan_is_in_one_part_and_unchanged() -> None:
         assert np.array_equal(classes.numpy(), targets[indices])
     assert split.num_classes == 10
     assert not split.windowed
+
+
+def test_what_callers_get_cannot_change_what_others_get() -> None:
+    """The arrays are made once and handed out; those in tensors and clips are copies."""
+    for array in (*digit_scans(), *split_scans()):
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+    digits().train_classes.zero_()
+    assert digits().train_classes.any()
+    scans = np.arange(3)
+    clips = event_clips(scans, windows=2)
+    scans[0] = 7
+    assert clips.scans.tolist() == [0, 1, 2]
 
 
 def test_split_is_stratified_and_stays_what_it_was() -> None:

@@ -45,6 +45,29 @@ def test_a_pickled_model_is_refused_in_one_sentence(tmp_path: Path) -> None:
         read_weights(str(tmp_path / "model.pth"), "net.py:build")
 
 
+def test_a_model_file_takes_no_name_of_another_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = sys.modules["json"]
+    for folder, size in (("one", 2), ("two", 3)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "json.py").write_text(
+            f"from torch import nn\n\ndef build():\n    return nn.Linear({size}, 1)\n"
+        )
+        found = build_model(f"{tmp_path / folder / 'json.py'}:build")
+        assert (found.in_features, sys.modules["json"]) == (size, before)
+
+
+def test_a_model_file_that_fails_is_no_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    path = tmp_path / "half_a_model.py"
+    path.write_text("first = 1\nraise ValueError('no')\n")
+    with pytest.raises(ParameterError, match="must be importable and callable, got ValueError: no;"):
+        build_model(f"{path}:build")
+    assert "half_a_model" not in sys.modules
+
+
 def test_a_model_file_may_import_its_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "neighbour_of_net.py").write_text("from torch import nn\nblock = nn.Linear(3, 2)\n")

@@ -99,6 +99,8 @@ def test_files_are_pictures(tmp_path: Path, file_format: str) -> None:
     batches = [(torch.rand(8, 4), None)]
     converted = convert(source, batches, 3, route="module", progress=False)
     paths = write_plots(converted, batches, tmp_path / "new", file_format=file_format)
+    again = write_plots(converted, batches, tmp_path / "again", file_format=file_format)
+    assert [path.read_bytes() for path in paths] == [path.read_bytes() for path in again]
     names = ["activations_1", "activations_2", "error_growth", "saturation"]
     assert [path.name for path in paths] == [f"{name}.{file_format}" for name in names]
     assert sorted(tmp_path.glob("new/*")) == sorted(paths)

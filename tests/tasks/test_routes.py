@@ -169,6 +169,8 @@ def test_sweep_rows_and_table(tmp_path: Path) -> None:
         "| 8 | 49.50 | +0.50 |",
     ]  # fmt: skip
     assert draw_sweep(rows, tmp_path / "a" / "b.png").stat().st_size > 1000
+    first, second = (draw_sweep(rows, tmp_path / name).read_bytes() for name in ("1.svg", "2.svg"))
+    assert first == second
     with pytest.raises(ParameterError, match="must hold a T, got none"):
         sweep_time_steps(network, lambda _t: network, lambda _net: {}, [])
     with pytest.raises(ParameterError, match=r"measure must give one of .* got \['loss', 'time_steps'\]"):
