@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -25,7 +26,9 @@ _LIBC: ctypes.CDLL | None = ctypes.CDLL(None, use_errno=True) if sys.platform ==
 
 
 class _State:
+    lock = threading.Lock()
     open_guards = 0
+    limits: tuple[int, int] | None = None  # those of the process, while a guard has raised them
     hooks_set = False
     parent = 0
 
@@ -56,18 +59,32 @@ def guarded_children() -> Generator[None]:
             f"engines 'loihi' and 'async': need Linux to end their processes reliably, got {sys.platform}; "
             "use engine 'inline'."
         )
-    if not _State.hooks_set:
-        os.register_at_fork(before=_before_fork, after_in_child=_in_child)
-        _State.hooks_set = True
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
-    raised = soft != resource.RLIM_INFINITY and soft < wanted
-    if raised:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    _State.open_guards += 1
+    _open()
     try:
         yield
     finally:
+        _close()
+
+
+def _open() -> None:
+    """The first guard raises the limit: it belongs to the process, not to one of several runs in threads."""
+    with _State.lock:
+        if not _State.hooks_set:
+            os.register_at_fork(before=_before_fork, after_in_child=_in_child)
+            _State.hooks_set = True
+        if not _State.open_guards:
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+            if soft != resource.RLIM_INFINITY and soft < wanted:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+                _State.limits = soft, hard
+        _State.open_guards += 1
+
+
+def _close() -> None:
+    """The last guard puts the limit back."""
+    with _State.lock:
         _State.open_guards -= 1
-        if raised:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if not _State.open_guards and _State.limits is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, _State.limits)
+            _State.limits = None

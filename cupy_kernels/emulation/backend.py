@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -39,18 +40,23 @@ class _Order(ctypes.Structure):
     )
 
 
-def compiler() -> str:
-    """Path of the C++ compiler.
+def compiler() -> list[str]:
+    """Path of the C++ compiler and its options: those of ``CXX``, else ``g++``.
 
     Raises:
         KernelEnvironmentError: There is none.
     """
-    found = shutil.which(os.environ.get("CXX", "g++"))
+    named = os.environ.get("CXX", "")
+    try:
+        name, *options = shlex.split(named) or ["g++"]
+    except ValueError:  # a quote that is not closed
+        name, *options = named.split()
+    found = shutil.which(name)
     if found is None:
         raise KernelEnvironmentError(
-            "emulation: needs a C++ compiler, g++ was not found; install it (apt install g++) or set CXX."
+            f"emulation: needs a C++ compiler, {name} was not found; install it (apt install g++) or set CXX."
         )
-    return found
+    return [found, *options]
 
 
 class EmulationBackend:
@@ -130,7 +136,7 @@ class EmulationBackend:
     def _library(self, source: str) -> Path:
         program = compiler()
         shim = (HERE / "cuda_on_cpu.h").read_text(encoding="utf-8")
-        key = "\0".join([program, *FLAGS, *self.flags, shim, source])
+        key = "\0".join([*program, *FLAGS, *self.flags, shim, source])
         target = self._folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.so"
         if not target.exists():
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -151,15 +157,15 @@ def _runner(entry: str) -> str:
     )
 
 
-def _compile(program: str, flags: Sequence[str], source: str, target: Path) -> None:
+def _compile(program: Sequence[str], flags: Sequence[str], source: str, target: Path) -> None:
     """Build beside the target and move it in place: two processes may build the same library."""
     with tempfile.TemporaryDirectory(dir=target.parent) as work:
         text, built = Path(work) / "kernels.cpp", Path(work) / "kernels.so"
         text.write_text(source, encoding="utf-8")
-        command = [program, *FLAGS, *flags, str(text), "-o", str(built)]
+        command = [*program, *FLAGS, *flags, str(text), "-o", str(built)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise KernelEnvironmentError(
-                f"emulation: {program} could not compile the kernels: {done.stderr.strip()[:2000]}"
+                f"emulation: {program[0]} could not compile the kernels: {done.stderr.strip()[:2000]}"
             )
         built.replace(target)

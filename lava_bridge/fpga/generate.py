@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from spikejelly_pack.spec import exchange
+from spikejelly_pack.spec.atomic import DISK_FULL
 from spikejelly_pack.spec.errors import OutputError
 from spikejelly_pack.spec.graph import Network
 
@@ -114,7 +115,7 @@ def replacing_folder(out: str | os.PathLike[str]) -> Generator[Path]:
     """Yield a temporary folder beside ``out``; it takes the place of ``out`` when the block succeeds.
 
     Raises:
-        OutputError: ``out`` is no folder of ours, or its parent cannot be written.
+        OutputError: ``out`` is no folder of ours, its parent cannot be written, or the disk gets full.
     """
     target = Path(out)
     if target.exists() and not _ours(target):
@@ -123,15 +124,21 @@ def replacing_folder(out: str | os.PathLike[str]) -> Generator[Path]:
         )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name[:32]}.", suffix=".part", dir=target.parent))
+        temporary = target.parent / f".{target.name[:32]}.{secrets.token_hex(8)}.part"
+        temporary.mkdir()  # not tempfile, whose folders are private
     except (OSError, ValueError) as error:
         raise OutputError(f"{target}: the folder must be writable, got {error}; choose another.") from None
     try:
         yield temporary
-        temporary.chmod(0o755)
         if target.exists():
             shutil.rmtree(target)
         temporary.rename(target)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise OutputError(
+            f"{target}: the disk must hold the folder, got {error.strerror}; choose another."
+        ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -126,6 +126,7 @@ def probe(origin: str, path: Path) -> Candidate:
             [str(path), "-I", "-c", _PROBE],
             capture_output=True,
             text=True,
+            errors="replace",  # not every program speaks UTF-8
             timeout=PROBE_SECONDS,
             env=worker_environment(),
             stdin=subprocess.DEVNULL,

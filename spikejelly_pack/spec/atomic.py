@@ -12,10 +12,10 @@ from pathlib import Path
 
 from .errors import OutputError
 
-__all__ = ["check_writable", "replacing", "write_bytes", "write_text"]
+__all__ = ["DISK_FULL", "check_writable", "replacing", "write_bytes", "write_text"]
 
 #: What the system says where the target cannot take more bytes.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def replacing(path: str | os.PathLike[str]) -> Generator[Path]:
         try:
             yield temporary
         except OSError as error:
-            if error.errno not in _FULL:
+            if error.errno not in DISK_FULL:
                 raise
             raise _refused(target, "the disk must hold the file", error) from None
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import re
 import threading
@@ -21,7 +20,7 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
-from ..spec.atomic import check_writable, write_text
+from ..spec.atomic import DISK_FULL, check_writable, write_text
 from ..spec.errors import OutputError, ParameterError, RunError, SpikePackError
 from ..spec.reason import reason
 from .averaging import WarmAverage
@@ -36,8 +35,6 @@ from .sources import SplitData
 from .thresholds import SAMPLES, fit_thresholds
 
 __all__ = ["TrainCLI", "read", "train"]
-
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class TrainCLI(LightningCLI):
@@ -168,7 +165,7 @@ def _fit(cli: TrainCLI, resume: str | None, last: Path) -> None:
     except SpikePackError:
         raise
     except OSError as error:
-        if error.errno not in _FULL:
+        if error.errno not in DISK_FULL:
             raise
         raise OutputError(
             f"{cli.config['out']}: the disk must hold the logs, got {error.strerror}; checkpoints are "

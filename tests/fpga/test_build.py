@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
+import stat
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +19,7 @@ import pytest
 import lava_bridge
 from lava_bridge.fpga import Options, PopulationOptions, plan, tools
 from lava_bridge.fpga.cycles import source_codes
-from lava_bridge.fpga.generate import rtl_sources
+from lava_bridge.fpga.generate import replacing_folder, rtl_sources
 from lava_bridge.fpga.simulators import choose
 from lava_bridge.fpga.streams import beats_of_codes, codes_of_beats
 from spikejelly_pack.spec import exchange
@@ -44,6 +47,26 @@ def test_a_folder_of_others_is_left_alone(residual_net: Any, tmp_path: Path) -> 
     with pytest.raises(OutputError, match="must be a new folder"):
         lava_bridge.fpga.build(residual_net, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_the_folder_has_the_usual_permissions(residual_net: Any, tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        lava_bridge.fpga.build(residual_net, tmp_path / "out")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o750
+
+
+def test_a_full_disk_leaves_nothing(residual_net: Any, tmp_path: Path) -> None:
+    def write() -> None:
+        with replacing_folder(tmp_path / "out") as folder:
+            (folder / "design.json").write_text("half", "utf-8")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OutputError, match="out: the disk must hold the folder, got No space left on device;"):
+        write()
+    assert os.listdir(tmp_path) == []
 
 
 def test_registers_are_exactly_as_wide_as_the_worst_case(residual_net: Any, pool_net: Any) -> None:

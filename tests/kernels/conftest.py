@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 import torch
 
 from cupy_kernels import CupyBackend, EmulationBackend, KernelEnvironmentError, Queue
+from cupy_kernels.emulation.backend import compiler
 from cupy_kernels.execution import Backend, Kernel
 from cupy_kernels.variants import Variant
 from spikejelly_pack.spec.parameters import NeuronParameters
@@ -167,8 +167,10 @@ def gpu_machine() -> Machine:
 @pytest.fixture(scope="session")
 def build_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where built kernels are kept between runs; without a compiler there is nothing to test."""
-    if shutil.which(os.environ.get("CXX", "g++")) is None:
-        pytest.skip("no C++ compiler (g++) for the emulation of the kernels")
+    try:
+        compiler()
+    except KernelEnvironmentError as error:
+        pytest.skip(str(error))
     cache = getattr(request.config, "cache", None)  # None with -p no:cacheprovider
     name = "spikepack-kernels"
     return tmp_path_factory.mktemp(name) if cache is None else Path(cache.mkdir(name))

@@ -73,6 +73,9 @@ def test_places_that_will_not_do(tmp_path: Path) -> None:
     assert reason(shim) == "fails: no such version"
     assert reason(script(tmp_path / "mute", "exit 3")) == "fails: exit code 3"
     assert reason(script(tmp_path / "chatty", "echo hello")) == "is not a Python interpreter"
+    assert reason(script(tmp_path / "latin", r"printf '\377\n'")) == "is not a Python interpreter"
+    latin = script(tmp_path / "latin_error", r"printf 'f\374r\n' >&2", "exit 1")
+    assert reason(latin) == "fails: f\N{REPLACEMENT CHARACTER}r"
     assert reason(answering(tmp_path / "old", "0.9.0")) == "has lava-nc 0.9.0, not 0.10.0"
     assert reason(answering(tmp_path / "bare", None)) == "has no lava-nc"
     assert reason(answering(tmp_path / "foreign", "0.10.0")) == "has no spikejelly-pack"

@@ -28,13 +28,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def emulation(request: pytest.FixtureRequest) -> Any:
+def emulation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Return the one backend of the session; what it builds is kept between runs."""
     try:
         compiler()
     except KernelEnvironmentError as error:
         pytest.skip(str(error))
-    return EmulationBackend(folder=Path(request.config.cache.mkdir("spikepack-kernels")))
+    cache = getattr(request.config, "cache", None)  # None with -p no:cacheprovider
+    name = "spikepack-kernels"
+    return EmulationBackend(
+        folder=tmp_path_factory.mktemp(name) if cache is None else Path(cache.mkdir(name))
+    )
 
 
 @pytest.fixture
