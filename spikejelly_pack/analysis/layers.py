@@ -14,6 +14,7 @@ from spikingjelly.activation_based import functional as sj
 from spikingjelly.activation_based import neuron as sj_neuron
 from torch import nn
 
+from ..layer.modes import evaluating
 from ..neuron import SpikePackNode
 from ..spec.errors import ShapeError, UnsupportedError
 from .entropy import miller_madow, plugin_entropy, words
@@ -92,7 +93,8 @@ def network_information(
     """Bits per neuron and sample that each neuron layer of a network transmits on data.
 
     Args:
-        net: The network; every neuron starts each batch from its reset state.
+        net: The network. It runs in evaluation mode and keeps the mode of each module; every neuron starts
+            each batch from its reset state.
         batches: Inputs, or ``(inputs, ...)`` tuples, in the layout the network takes.
         forward: ``forward(net, batch)`` that runs one batch through all its steps; default ``net(inputs)``.
         layers: Paths to look at; default every neuron layer.
@@ -120,7 +122,8 @@ def network_information(
         )
     recorders = {name: _Recorder() for name in found}
     generator = torch.Generator().manual_seed(seed)
-    with _recording(found, recorders, neurons, generator):
+    recording = _recording(found, recorders, neurons, generator)
+    with evaluating(net), recording:
         for batch in batches:
             sj.reset_net(net)
             if forward is None:

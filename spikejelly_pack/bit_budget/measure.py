@@ -54,7 +54,7 @@ def measure(
         activation_bits: Bits of analog values; the input included.
         steps: Calls per inference: T for a single-step network, W times T for W windows.
         warm_up: Calls before counting starts: the pipeline of the serial single-step form is full after
-            ``latency(net) * T`` calls.
+            ``latency(net)`` calls.
         samples: Samples in ``x``, where its shape does not say.
         rate: NS-ACE by the ``"digit"`` or the ``"word"`` rate.
         energy: Energies; default Horowitz, 45 nm.

@@ -82,8 +82,7 @@ def in_all_forms(net: nn.Module, x: Tensor, time_steps: int) -> dict[str, Budget
     functional.set_step_mode(net, "s")
     found["packed"] = measure(net, x, strict=True)
     set_form(net, "serial")
-    depth = latency(net)
-    found["single"] = measure(net, x, steps=time_steps, warm_up=depth * time_steps, strict=True)
+    found["single"] = measure(net, x, steps=time_steps, warm_up=latency(net), strict=True)
     functional.set_step_mode(net, "m")
     found["multi"] = measure(net, x.expand(time_steps, *x.shape).clone(), strict=True)
     return found

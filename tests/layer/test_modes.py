@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from spikejelly_pack import SpikePackNode
+from spikejelly_pack.analysis import network_information
 from spikejelly_pack.bit_budget import measure
 from spikejelly_pack.bit_budget.plan import Planner
 from spikejelly_pack.layer.modes import evaluating
@@ -41,19 +43,31 @@ def probed(net: nn.Module) -> None:
         lambda net: evaluate(net, images(), torch.zeros(8, dtype=torch.int64)),
         lambda net: measure(net, images()),
         lambda net: Planner(net, [images()], steps=[1], bits=[8], progress=False),
+        lambda net: network_information(net.append(SpikePackNode(2, form="packed")), [images()]),
         tuned,
         probed,
     ],
-    ids=["trace", "materialize", "evaluate", "measure", "Planner", "finetune", "probe"],
+    ids=[
+        "trace",
+        "materialize",
+        "evaluate",
+        "measure",
+        "Planner",
+        "network_information",
+        "finetune",
+        "probe",
+    ],
 )
 def test_frozen_parts_stay_frozen(look: Callable[[nn.Module], object]) -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2)).train()
     net[1].eval()
     before = {name: module.training for name, module in net.named_modules()}
+    statistics = net[1].running_mean.clone()
     assert set(before.values()) == {True, False}
     look(net)
-    assert {name: module.training for name, module in net.named_modules()} == before
+    assert {name: module.training for name, module in net.named_modules() if name in before} == before
+    assert torch.equal(net[1].running_mean, statistics)
 
 
 def test_a_failure_puts_the_modes_back() -> None:

@@ -45,6 +45,15 @@ def coding_error(values: np.ndarray, theta: float, digits: int) -> float:
     return float(np.mean(np.min((values[:, None] - codes) ** 2, axis=1)))
 
 
+def test_a_frozen_layer_stays_frozen() -> None:
+    net = fresh(learnable_threshold=True)
+    frozen = next(module for module in net.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    frozen.eval()
+    fit_thresholds(net, images(8))
+    assert net.training
+    assert not frozen.training
+
+
 @pytest.mark.parametrize("kind", [True, "channel"])
 def test_every_node_starts_at_its_least_error(kind: bool | str) -> None:
     net = fresh(learnable_threshold=kind)
