@@ -37,7 +37,10 @@ def alarm(deadline: float, error: Callable[[], Exception]) -> Generator[None]:
     # Again and again: a single exception may be swallowed where it strikes, in a finalizer for instance.
     signal.setitimer(signal.ITIMER_REAL, max(deadline - time.monotonic(), 1e-6), AGAIN_SECONDS)
     try:
-        yield
-    finally:
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:  # twice: it may strike between the end of the block and the line above
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -6,8 +6,8 @@ import copy
 import importlib.util
 import json
 import sys
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -251,20 +251,10 @@ def test_copies_casts_and_threads() -> None:
     assert accelerate(accelerated) is accelerated
     assert not accelerated.state_dict()
     integer_products.forget_choices()
-    fresh, wrong = accelerate(network), []
-
-    def work() -> None:
-        try:
-            same(network, fresh, codes)
-        except AssertionError as error:
-            wrong.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+    fresh = accelerate(network)
+    with ThreadPoolExecutor(4) as pool:
+        for work in [pool.submit(same, network, fresh, codes) for _ in range(4)]:
+            work.result()  # raises what the thread raised
 
 
 @pytest.mark.usefixtures("_no_choices")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
@@ -189,17 +190,14 @@ def test_a_kernel_is_compiled_once_by_many_threads(install: Any) -> None:
     install(cupy_module())
     backend = CupyBackend()
     variant = Variant("sum_partials", ())
-    barrier = threading.Barrier(8)
+    barrier = threading.Barrier(8, timeout=120)
 
-    def work() -> None:
+    def work(_number: int) -> None:
         barrier.wait()
         backend.kernel(variant, 0)
 
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(8)))  # raises what a thread raised
     assert RawModule.compiled == 1
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import mmap
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -221,11 +221,8 @@ def test_threads_share_a_backend(emulation: Queue) -> None:
         for _ in range(3):
             launcher.fire(emulation, u, torch.ones(1), PARAMS, codes=codes)
 
-    threads = [threading.Thread(target=work, args=(codes,)) for codes in results]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(results)) as pool:
+        list(pool.map(work, results))  # raises what a thread raised
     assert all(torch.equal(codes, results[0]) for codes in results)
 
 

@@ -63,7 +63,7 @@ def test_killed_caller(engine: str, how: str, lava: Interpreter, watch: Any, sma
     host = watch.start(SCRIPT, small_file, engine)
     wait_until_it_runs(watch, engine, processes=9)
     host.send_signal(getattr(signal, how))
-    host.wait(20)
+    host.wait(60)
     watch.assert_nothing_left()
 
 
@@ -98,14 +98,14 @@ def test_killed_worker(
 
     striker = threading.Thread(target=strike)
     striker.start()
-    timeout = 9 if how == "SIGSTOP" else 60
-    text = "gave no answer within 9 seconds" if how == "SIGSTOP" else r"ended without a result \(exit code"
+    timeout = 20 if how == "SIGSTOP" else 200  # the run must be there before it is stopped
+    text = "gave no answer within 20 seconds" if how == "SIGSTOP" else r"ended without a result \(exit code"
     with pytest.raises(RunError, match=text):
         lava_bridge.simulate(
             make_small_net(), np.zeros((LONG, 6)), engine=engine, batch=1, timeout=timeout, progress=False
         )
     striker.join()
-    assert time.monotonic() - struck[0] < 25  # not from the start: Lava's import may take as long
+    assert time.monotonic() - struck[0] < 90  # not from the start: Lava's import may take as long
     marked.assert_nothing_left()
 
 
@@ -115,7 +115,7 @@ def test_deadline(engine: str, lava: Interpreter, marked: Any, make_small_net: C
     x = np.zeros((10 * LONG, 6))
     with pytest.raises(RunError, match=r"passed its deadline w.*; give it more time or fewer samples"):
         lava_bridge.simulate(make_small_net(), x, engine=engine, batch=1, timeout=3, progress=False)
-    assert time.monotonic() - began < 12
+    assert time.monotonic() - began < 60
     marked.assert_nothing_left()
 
 
@@ -155,16 +155,16 @@ def test_worker_reports_what_it_cannot_do(lava: Interpreter, tmp_path: Path) -> 
         "codes": {},
         "record": [],
         "engine": "loihi",
-        "timeout": 5,
+        "timeout": 100,
     }
     with (
         Worker(lava) as worker,
         pytest.raises(Exception, match=r"none\.spk: must be a file, got nothing") as caught,
     ):
-        worker.run(job, 5, lambda _done, _samples: None)
+        worker.run(job, 100, lambda _done, _samples: None)
     assert type(caught.value).__name__ == "ExchangeFileError"
     with Worker(lava) as worker, pytest.raises(RunError, match="Lava worker: raised KeyError") as lost:
-        worker.run({"folder": str(tmp_path)}, 5, lambda _done, _samples: None)
+        worker.run({"folder": str(tmp_path)}, 100, lambda _done, _samples: None)
     assert "Traceback" in lost.value.log  # type: ignore[attr-defined]
     assert worker.process.poll() is not None
 

@@ -25,6 +25,7 @@ from spikejelly_pack.spec import exchange
 from spikejelly_pack.spec.errors import BoundError, EnvironmentMissingError, RunError, SpikePackError
 
 SAMPLES = 40
+SOON = 60.0  # seconds; a fault ends a run within one on a free core, a model that hangs never would
 ORIGINAL = PySpikePackFixed.run_spk
 
 
@@ -98,7 +99,7 @@ def be_killed(_model: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def run(make_small_net: Any, timeout: float = 30.0, engine: str = "loihi") -> Any:
+def run(make_small_net: Any, timeout: float = 200.0, engine: str = "loihi") -> Any:
     network = make_small_net()
     x = np.random.default_rng(0).integers(0, 16, size=(SAMPLES, 6))
     return lava_bridge.simulate(network, x, codes=True, engine=engine, timeout=timeout, progress=False)
@@ -132,7 +133,7 @@ def test_failing_model(
     began = time.monotonic()
     with pytest.raises(error, match=text):
         run(make_small_net, engine=engine)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < SOON
     assert segments
 
 
@@ -157,8 +158,8 @@ def test_failing_model_in_one_process(
     monkeypatch.setattr(PySpikePackFixed, "run_spk", in_step_9(fault))
     began = time.monotonic()
     with pytest.raises(error, match=text):
-        run(make_small_net, engine="inline", timeout=1.5 if fault in (sleep, spin) else 30.0)
-    assert time.monotonic() - began < 5
+        run(make_small_net, engine="inline", timeout=1.5 if fault in (sleep, spin) else 200.0)
+    assert time.monotonic() - began < SOON
     assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
@@ -220,10 +221,16 @@ def test_hanging_model_ends_at_the_deadline(
     engine: str, action: Any, make_small_net: Any, segments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PySpikePackFixed, "run_spk", in_step_9(action))
-    began = time.monotonic()
-    with pytest.raises(RunError, match="passed its deadline while executing time steps; give it more time"):
-        run(make_small_net, timeout=2.0, engine=engine)
-    assert 1.5 < time.monotonic() - began < 10
+    text = r"passed its deadline while (\w+) .*; give it more time"
+    for timeout in (2.0, 10.0, 40.0):  # on a busy machine the first may pass before the models are built
+        began = time.monotonic()
+        with pytest.raises(RunError, match=text) as late:
+            run(make_small_net, timeout=timeout, engine=engine)
+        assert timeout - 0.5 < time.monotonic() - began < timeout + SOON
+        if "while executing time steps;" in str(late.value):
+            break
+    else:
+        pytest.fail(str(late.value))
     assert segments
 
 
@@ -246,7 +253,7 @@ def test_model_that_fails_while_it_is_built(
 ) -> None:
     monkeypatch.setattr(PySpikePackFixed, "__init__", lambda self, _params: action(self))
     with pytest.raises(RunError, match=text):
-        run(make_small_net, timeout=3.0, engine=engine)
+        run(make_small_net, timeout=3.0 if action is sleep else 200.0, engine=engine)
     assert segments
 
 
@@ -289,7 +296,7 @@ def test_start_method_of_the_host_program(make_small_net: Any, tmp_path: Path) -
 
     def start(method: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", script, str(path), method]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
 
     fine, refused = start("fork"), start("spawn")
     assert fine.stdout.endswith("fine\n"), fine.stderr
@@ -327,6 +334,6 @@ def test_killed_host_program_leaves_nothing(
         os.killpg(host.pid, signal.SIGINT)
     else:
         os.kill(host.pid, getattr(signal, how))
-    host.wait(15)
+    host.wait(60)
     # Killed outright, Python gets no chance to remove its temporary folder; the worker does that.
     watch.assert_nothing_left(files="SIGINT" in how)
