@@ -36,7 +36,6 @@ class BudgetReport:
         unsupported: Operations without a rule, with their calls: nothing is known of their cost.
         rate: Which rate NS-ACE, energy and the rate column use: ``"digit"`` or ``"word"``.
         table: Energies.
-        state_known: False for a file that holds no state.
     """
 
     name: str

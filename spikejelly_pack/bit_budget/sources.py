@@ -112,7 +112,9 @@ def _codes(output: Tensor, node: Any) -> Tensor | None:
         codes, error = _nearest_codes(values.abs(), params)
         close = error <= 1e-3
     good = close & (codes <= params.max_code) & (params.signed | (values >= 0))
-    return codes if bool((good | values.isnan()).all()) else None
+    if not bool((good | values.isnan()).all()):
+        return None
+    return codes.nan_to_num(nan=float(params.max_code))  # none of a NaN's digits is zero
 
 
 def _amplitude(node: Any, output: Tensor) -> Tensor:

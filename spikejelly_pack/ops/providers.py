@@ -217,8 +217,8 @@ def provider_report() -> dict[str, Any]:
     """Facts for ``spikepack info --providers``.
 
     Returns:
-        ``auto``: what ``provider="auto"`` takes by device and dtype, and why. ``choices``: what ran, and why.
-        ``auto``: what ``provider="auto"`` takes by device and dtype, and why. ``choices``: what ran so far.
+        ``auto``: what ``provider="auto"`` takes by device and dtype, and why. ``choices``: what ran so
+            far.
     """
     effective_provider("auto", "spikepack info")  # refuses a wrong name in the environment
     asked = ((kind, dtype) for kind in ("cpu", "cuda") for dtype in (*KERNEL_DTYPES, torch.float64))

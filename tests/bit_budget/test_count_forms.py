@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
@@ -177,6 +178,20 @@ def test_analog_inputs_count_once_per_window() -> None:
     for report in in_all_forms(net, torch.rand(3, 6).double(), 4).values():
         assert [c.s_ace for c in report.layers] == [30 * 32 * 32, 10 * 4 * 32]
         assert report.analog == {"0": ("input",)}
+
+
+@pytest.mark.parametrize("tau", [2.0, 1.5])
+def test_a_nan_counts_as_a_word_of_ones_in_every_form(tau: float) -> None:
+    """Its digits are NaN, none of them zero."""
+    node = SpikePackNode(4, tau=tau, form="packed", scale_output=False)
+    net = nn.Sequential(node, layer.Linear(3, 2))
+    x = torch.tensor([[1 / 15, math.nan, 0.0]])
+    packed = measure(net, x)
+    functional.set_step_mode(set_form(net, "serial"), "m")
+    serial = measure(net, x.repeat(4, 1, 1))
+    assert packed.ns_ace == serial.ns_ace
+    assert packed.spikes == serial.spikes
+    assert packed.spikes["0"] == 4 + float(net[0](x.repeat(4, 1, 1))[..., 0].count_nonzero())
 
 
 def test_products_step_by_step_are_another_operation() -> None:
