@@ -115,6 +115,13 @@ def test_unfolding_is_a_convolution(zero: int) -> None:
     )
 
 
+def test_rows_of_windows_as_wide_as_the_map_do_not_overlap() -> None:
+    codes = torch.arange(3 * 5 * 2, dtype=torch.uint8).view(1, 3, 5, 2)
+    rows, _ = rows_of(codes, (3, 2), ip.Window())
+    assert rows.is_contiguous()
+    assert torch.equal(rows[1], codes[0, :, 1:4].permute(1, 2, 0).flatten())
+
+
 @pytest.mark.parametrize(
     "low_high", [(0, 127), (0, 255), (-127, 127), (0, 511), (-511, 511), (0, 65535), (-65535, 65535)]
 )

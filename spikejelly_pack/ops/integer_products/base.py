@@ -200,4 +200,6 @@ def rows_of(
         c,
     )
     view = image.as_strided((samples, out_h, out_w, high, wide, channels), strides)
-    return view.reshape(samples * out_h * out_w, high * wide * channels), (samples, out_h, out_w)
+    rows = view.reshape(samples * out_h * out_w, high * wide * channels)
+    # windows as wide as the map stay a view whose rows overlap, which oneDNN refuses with a warning
+    return rows.contiguous(), (samples, out_h, out_w)
