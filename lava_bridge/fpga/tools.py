@@ -198,7 +198,8 @@ def run(
     if deadline <= 0:
         raise ParameterError(f"{stage}: deadline must be > 0 s, got {deadline}; allow more.")
     log = folder / f"{stage.replace(' ', '-').replace('/', '-')}.log"
-    name = f"{stage} ({tool.name} {tool.version})"
+    label = f"{tool.name} {tool.version}".rstrip()
+    name = f"{stage} ({label})"
     start = time.monotonic()
     with log.open("wb") as file:
         process = subprocess.Popen(
@@ -213,7 +214,7 @@ def run(
             _wait(process, start + deadline, lambda: progress(f"{name}, {time.monotonic() - start:.0f} s"))
         except subprocess.TimeoutExpired:
             raise RunError(
-                f"{name}: must end within {deadline:.0f} s, did not; allow more or take a smaller design."
+                f"{name}: must end within {deadline:g} s, did not; allow more or take a smaller design."
             ) from None
         finally:
             _stop(process)

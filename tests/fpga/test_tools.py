@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import stat
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,9 @@ def _runs(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+def test_a_deadline_is_told_as_it_was_given(bare: Path, tmp_path: Path) -> None:
+    tool = replace(script(bare, "t", "sleep 600"), version="")  # not every tool prints one
+    with pytest.raises(RunError, match=r"^place \(t\): must end within 0\.5 s, did not"):
+        tools.run(tool, [], tmp_path, stage="place", deadline=0.5)
