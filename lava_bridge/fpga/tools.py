@@ -15,7 +15,8 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -156,19 +157,28 @@ def versions(names: Iterable[str] = tuple(TOOLS)) -> dict[str, dict[str, str] | 
     return {name: tool and {"version": tool.version, "origin": tool.origin} for name, tool in found.items()}
 
 
+@contextmanager
+def _environment() -> Generator[dict[str, str]]:
+    """Variables of a tool. A tool that is killed removes no temporary files: their folder is removed for it."""
+    with tempfile.TemporaryDirectory(prefix="spikepack-", ignore_cleanup_errors=True) as folder:
+        yield {**os.environ, "TMPDIR": folder}
+
+
 @cache
 def _described(name: str, path: str) -> Tool:
     kind = TOOLS[name]
     origin = "yowasp" if Path(path).name.startswith("yowasp-") else "native"
-    said = subprocess.run(
-        [path, *kind.version_arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    ).stdout
+    with _environment() as variables:
+        said = subprocess.run(
+            [path, *kind.version_arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=variables,
+            text=True,
+            errors="replace",
+            check=False,
+        ).stdout
     found = re.search(kind.version_pattern, said)
     return Tool(name, path, found.group(1) if found else "", origin)
 
@@ -201,13 +211,14 @@ def run(
     label = f"{tool.name} {tool.version}".rstrip()
     name = f"{stage} ({label})"
     start = time.monotonic()
-    with log.open("wb") as file:
+    with _environment() as variables, log.open("wb") as file:
         process = subprocess.Popen(
             [tool.command, *arguments],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
+            env=variables,
             start_new_session=True,  # so that what it starts (a compiler, say) is stopped with it
         )
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import stat
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -133,3 +134,20 @@ def test_a_deadline_is_told_as_it_was_given(bare: Path, tmp_path: Path) -> None:
     tool = replace(script(bare, "t", "sleep 600"), version="")  # not every tool prints one
     with pytest.raises(RunError, match=r"^place \(t\): must end within 0\.5 s, did not"):
         tools.run(tool, [], tmp_path, stage="place", deadline=0.5)
+
+
+def test_temporary_files_of_a_stopped_tool_are_removed(
+    bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gcc and YoWASP leave theirs when they are killed; the first deadlines may pass before there is one."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(shared))
+    tool = script(bare, "t", 'touch "$TMPDIR/cc1.s" && echo "$TMPDIR"; sleep 600')
+    for deadline in (1, 10, 60):
+        with pytest.raises(RunError, match="must end within"):
+            tools.run(tool, [], tmp_path, stage="place", deadline=deadline)
+        if said := (tmp_path / "place.log").read_text().strip():
+            break
+    assert Path(said).parent == shared
+    assert list(shared.iterdir()) == []
