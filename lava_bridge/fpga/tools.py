@@ -159,7 +159,7 @@ def versions(names: Iterable[str] = tuple(TOOLS)) -> dict[str, dict[str, str] | 
 
 @contextmanager
 def _environment() -> Generator[dict[str, str]]:
-    """Variables of a tool. A tool that is killed removes no temporary files: their folder is removed for it."""
+    """Variables of a tool. One that is killed removes no temporary files: their folder goes instead."""
     with tempfile.TemporaryDirectory(prefix="spikepack-", ignore_cleanup_errors=True) as folder:
         yield {**os.environ, "TMPDIR": folder}
 

@@ -139,7 +139,7 @@ def test_a_deadline_is_told_as_it_was_given(bare: Path, tmp_path: Path) -> None:
 def test_temporary_files_of_a_stopped_tool_are_removed(
     bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """gcc and YoWASP leave theirs when they are killed; the first deadlines may pass before there is one."""
+    """Compilers and YoWASP leave theirs when they are killed; the first deadlines may pass before that."""
     shared = tmp_path / "shared"
     shared.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(shared))
