@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..integer import IntegerNetwork
 from ..layer.modes import evaluating
 from ..spec.energy import EnergyTable, load_energy_table
-from ..spec.errors import ParameterError, UnsupportedError
+from ..spec.errors import ParameterError, ShapeError, SpikePackError, UnsupportedError
 from .counter import BitBudgetCounter
 from .integer import measure_integer
 from .memory import memory_of
@@ -22,6 +22,7 @@ from .report import BudgetReport
 __all__ = ["measure"]
 
 Widths = int | Mapping[str, int] | None
+_WRONG_INPUT = (RuntimeError, ValueError, TypeError, IndexError)
 
 
 def measure(
@@ -63,13 +64,15 @@ def measure(
     Raises:
         UnsupportedError: ``strict``, and an operation has no rule.
         ParameterError: A count is not positive.
+        ShapeError: The network does not take ``x``.
         DtypeError: ``input_spikes`` and other values.
     """
     if isinstance(net, IntegerNetwork):
         return measure_integer(net.network, x, name=name or "integer network", rate=rate, energy=energy)
     inputs = x if isinstance(x, tuple) else (x,)
     tensors = [item for item in inputs if isinstance(item, Tensor)]
-    if steps < 1 or warm_up < 0 or not tensors:
+    whole = all(isinstance(count, int) for count in (steps, warm_up))
+    if not whole or steps < 1 or warm_up < 0 or not tensors:
         raise ParameterError(
             f"measure: steps must be >= 1, warm_up >= 0 and x hold a tensor, got {steps}, {warm_up} and "
             f"{len(tensors)} tensors; pass the network's input."
@@ -77,7 +80,10 @@ def measure(
     found, sequence = _layout(net, tensors[0])
     samples = samples or found
     counter = BitBudgetCounter(weight_bits=weight_bits, activation_bits=activation_bits)
-    unsupported = _run(net, inputs, counter, (input_bits, input_spikes), steps, warm_up)
+    try:
+        unsupported = _run(net, inputs, counter, (input_bits, input_spikes), steps, warm_up)
+    except _WRONG_INPUT as error:
+        raise _explained(net, inputs, error) from error
     if strict and unsupported:
         listed = ", ".join(unsupported)
         raise UnsupportedError(
@@ -127,6 +133,26 @@ def _run(
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     return unsupported
+
+
+def _explained(net: nn.Module, inputs: tuple[Any, ...], error: Exception) -> Exception:
+    """The refusal of an input that the network does not take without counting either; else the error."""
+    _reset(net)
+    try:
+        with evaluating(net), torch.no_grad():
+            net(*inputs)
+    except _WRONG_INPUT as own:
+        if isinstance(own, SpikePackError):
+            return own
+        shapes = [tuple(item.shape) for item in inputs if isinstance(item, Tensor)]
+        return ShapeError(
+            f"measure: the network must accept its input, got shapes {shapes}: "
+            f"{' '.join(str(own).split())[:300]}; pass one as it takes it (spikepack budget: "
+            "--data FILE.npy or --shape)."
+        )
+    finally:
+        _reset(net)
+    return error
 
 
 def _layout(net: nn.Module, x: Tensor) -> tuple[int, int]:

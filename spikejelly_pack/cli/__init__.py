@@ -19,6 +19,7 @@ from typing import Any
 
 from ..spec.atomic import check_writable, write_text
 from ..spec.errors import SpikePackError
+from .outputs import check_outputs
 
 __all__ = ["COMMANDS", "main"]
 
@@ -66,6 +67,7 @@ def _run(argv: Sequence[str] | None) -> int:
             parser.error(f"unrecognized arguments: {' '.join(args.passed_on)}")
         if args.json:
             check_writable(args.json)
+        check_outputs(args)
         result: dict[str, Any] = args.run(args)
         if args.json:
             write_text(args.json, json.dumps(result, indent=2) + "\n")

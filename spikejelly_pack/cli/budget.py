@@ -39,7 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "random in 0..1)",
     )  # fmt: skip
     parser.add_argument(
-        "--shape", metavar="C,H,W", help=f"of random inputs (default: 3,{_INPUT_SIDE},{_INPUT_SIDE})"
+        "--shape",
+        metavar="C,H,W",
+        help="of random inputs (default: that of the images a network was converted for, else "
+        f"3,{_INPUT_SIDE},{_INPUT_SIDE})",
     )
     parser.add_argument("--samples", type=int, default=2, metavar="N", help="at most N (default: 2)")
     parser.add_argument("--time-steps", type=int, metavar="T", help="convert to SpikePack first")
@@ -154,8 +157,8 @@ def _network(args: argparse.Namespace, suffix: str) -> tuple[nn.Module, Tensor]:
             raise ParameterError(
                 f"{args.model}: is converted already, leave out --time-steps; convert again."
             )
-        net: nn.Module = load_conversion(args.model, args.source)[0]
-        return net, _input(args, None)
+        net, about = load_conversion(args.model, args.source)
+        return net, _input(args, None, about.preprocessing)
     from ..tasks.models import build_model
     from ..tasks.weights import load_weights, read_weights
 
@@ -178,7 +181,8 @@ def _digits(args: argparse.Namespace) -> tuple[nn.Module, Tensor]:
     return net, _input(args, digits.load().test_inputs)
 
 
-def _input(args: argparse.Namespace, default: Tensor | None) -> Tensor:
+def _input(args: argparse.Namespace, default: Tensor | None, made: dict[str, Any] | None = None) -> Tensor:
+    """Data, or random values of the shape given, or of ``made``, the preprocessing a conversion remembers."""
     import torch
 
     from .inputs import load_data
@@ -188,7 +192,8 @@ def _input(args: argparse.Namespace, default: Tensor | None) -> Tensor:
     if default is not None:
         return default[: args.samples]
     try:
-        shape = [int(size) for size in (args.shape or f"3,{_INPUT_SIDE},{_INPUT_SIDE}").split(",")]
+        channels, side = ((made or {}).get(*about) for about in (("channels", 3), ("size", _INPUT_SIDE)))
+        shape = [int(size) for size in (args.shape or f"{channels},{side},{side}").split(",")]
     except ValueError:
         shape = []
     if not shape or min(shape) < 1:

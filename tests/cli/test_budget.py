@@ -97,6 +97,7 @@ def test_an_exchange_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         (["--samples", "0"], "--samples must be at least 1, got 0"),
         (["--weight-bits", "0"], "--weight-bits must be at least 1, got 0"),
         (["--energy", "nowhere.json"], "energy table: must be a JSON file or one of horowitz_45nm"),
+        ([], "measure: the network must accept its input, got shapes [(2, 3, 224, 224)]: Given groups=1"),
         (["--time-steps", "17", "--shape", "1,6,6"], "time_steps must be an integer in 1..16, got 17"),
     ],
 )
@@ -105,6 +106,26 @@ def test_refusals(options: list[str], message: str, model: str, capsys: pytest.C
     said = capsys.readouterr().err
     assert message in said
     assert "Traceback" not in said
+
+
+def test_an_output_is_none_of_the_inputs(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, source = tmp_path / "x.csv", tmp_path / "mine.py"
+    data.write_text("precious")
+    (tmp_path / "link.csv").symlink_to(data)
+    for out in (
+        ["--out", str(data)],
+        ["--out", "new.csv", str(tmp_path / "link.csv")],
+        ["--json", str(data)],
+    ):
+        assert main(["budget", model, "--data", str(data), *out]) == 2
+        assert f"must be another file than {data}, which the command reads" in capsys.readouterr().err
+    assert main(["budget", model, "--json", str(source)]) == 2
+    assert f"must be another file than {source}" in capsys.readouterr().err
+    assert (data.read_text(), source.read_text()) == ("precious", NET)
+    assert main(["budget", model, "--shape", "1,6,6", "--json", str(tmp_path / "again.json")]) == 0
+    assert main(["budget", model, "--shape", "1,6,6", "--json", str(tmp_path / "again.json")]) == 0
 
 
 def test_the_plan_is_a_command_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,6 +46,18 @@ def test_export_takes_the_folder(converted: Path, place: Path, tmp_path: Path) -
     assert len(golden[0]) > 2
 
 
+def test_the_budget_of_a_conversion_has_the_size_of_its_images(place: Path, tmp_path: Path) -> None:
+    out, costs = tmp_path / "net.safetensors", []
+    assert cli.main([
+        "convert", "--model", f"{place / 'nets.py'}:classifier", "--weights", str(place / "classifier.pth"),
+        "--data", str(place / "classes"), "--out", str(out), "--time-steps", "3", "--size", "16",
+    ]) == 0  # fmt: skip
+    for shape in ([], ["--shape", "3,16,16"]):
+        assert cli.main(["budget", str(out), *shape, "--json", str(tmp_path / "cost.json")]) == 0
+        costs.append(json.loads((tmp_path / "cost.json").read_text())["totals"]["macs"])
+    assert costs[0] == costs[1] == 8 * 8 * 8 * 27 + 4 * 4 * 8 * 72 + 8 * 4
+
+
 def test_folder_for_a_network_of_unknown_preprocessing(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
