@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the next (default: 1)",
     )  # fmt: skip
     parser.add_argument(
-        "--calibrator", default="mse", help="mse, max, percentile or e.g. 99.9%% (default: mse)"
+        "--calibrator", default="mse", help="mse, max, percentile, e.g. 99.9%%, or divergence (default: mse)"
     )
     _add_widths(parser)
     add_plan_argument(parser)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
+import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import lava_bridge.simulation
 from lava_bridge.worker.find import Interpreter
+from spikejelly_pack.cli import main
 from spikejelly_pack.cli import simulate as command
 from spikejelly_pack.cli.simulate import job
 from spikejelly_pack.spec import exchange
@@ -138,3 +144,29 @@ def test_unwritable_output(lava: Interpreter, small_file: Path, tmp_path: Path) 
     (tmp_path / "file").touch()
     with pytest.raises(OutputError):
         run(small_file, "--engine", "inline", "--out", tmp_path / "file" / "result.npz")
+
+
+def test_a_request_to_terminate_removes_the_files_of_the_run(
+    small_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the worker is there, nobody else knows the folder."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+
+    def terminated(*_: object, **__: object) -> None:
+        assert list(folder.iterdir())  # the folder of the run
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+
+    for name in ("_run_here", "_run_in_worker"):
+        monkeypatch.setattr(lava_bridge.simulation, name, terminated)
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # without a handler of its own it would sleep
+    try:
+        monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("goes on"))
+        assert main(["simulate", str(small_file)]) == 130
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().err == "spikepack: interrupted\n"
+    assert list(folder.iterdir()) == []

@@ -20,6 +20,8 @@ from spikejelly_pack.spec.graph import Network
 from spikejelly_pack.spec.graph.base import Array
 from spikejelly_pack.spec.windows import in_order
 
+from ..termination import terminable
+
 __all__ = ["run", "sample_codes"]
 
 SHOWN = 20  # overflows listed in the report
@@ -35,19 +37,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.out:
         check_writable(args.out)
     codes = sample_codes(network, args)
-    result = lava_bridge.simulate(
-        network,
-        codes,
-        codes=True,
-        engine=args.engine,
-        spikes=args.spikes,
-        record="all" if args.record == ["all"] else args.record,
-        model=args.model or ("fpga" if args.target else "fixed_pt"),
-        target=args.target,
-        batch=args.batch,
-        python=args.python,
-        timeout=args.timeout,
-    )
+    result = _simulated(network, codes, args)
     if args.out:
         _write(args.out, result)
     report: dict[str, Any] = {
@@ -71,6 +61,23 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         report["bit_exact"] = report["ok"] = not result.overflows
     _print(report)
     return report
+
+
+def _simulated(network: Network, codes: dict[str, Array], args: argparse.Namespace) -> lava_bridge.Simulation:
+    with terminable():
+        return lava_bridge.simulate(
+            network,
+            codes,
+            codes=True,
+            engine=args.engine,
+            spikes=args.spikes,
+            record="all" if args.record == ["all"] else args.record,
+            model=args.model or ("fpga" if args.target else "fixed_pt"),
+            target=args.target,
+            batch=args.batch,
+            python=args.python,
+            timeout=args.timeout,
+        )
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import signal
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from tqdm import tqdm
 
@@ -17,6 +14,7 @@ from spikejelly_pack.spec import exchange
 from spikejelly_pack.spec.errors import ParameterError
 
 from ..simulate.job import sample_codes
+from ..termination import terminable
 
 __all__ = ["run"]
 
@@ -30,7 +28,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     todo = _plan(args)
     network = exchange.load(args.file)
     codes = sample_codes(network, args) if args.simulate else None
-    with _cleaning_up(), tqdm(bar_format="{desc} [{elapsed}]", disable=None, leave=False) as bar:
+    with terminable(), tqdm(bar_format="{desc} [{elapsed}]", disable=None, leave=False) as bar:
         report = synth(
             network,
             args.out,
@@ -41,20 +39,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         )
     _print(report, args.out)
     return report
-
-
-@contextmanager
-def _cleaning_up() -> Generator[None]:
-    """A request to terminate ends the tools and removes what is half written, as the interrupt key does."""
-
-    def interrupt(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _plan(args: argparse.Namespace) -> Plan:
