@@ -43,6 +43,7 @@ def train(tiny: Path) -> Callable[..., dict[str, Any]]:
     def run(out: Path, *options: str) -> dict[str, Any]:
         from spikejelly_pack.train.command import train as command
 
+        threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
             with warnings.catch_warnings():
@@ -50,6 +51,7 @@ def train(tiny: Path) -> Callable[..., dict[str, Any]]:
                 return command(["--config", str(tiny), "--out", str(out), *options])
         finally:
             torch.use_deterministic_algorithms(mode=False)
+            torch.set_num_threads(threads)
 
     return run
 
