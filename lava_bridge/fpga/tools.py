@@ -114,7 +114,12 @@ def _kind(name: str) -> ToolKind:
 
 
 def available(name: str) -> Tool | None:
-    """The tool, or None where it is not installed; raises :class:`ParameterError` for an unknown name."""
+    """The tool, or None where it is not installed.
+
+    Raises:
+        ParameterError: Unknown name.
+        EnvironmentMissingError: It is there and cannot start.
+    """
     kind = _kind(name)
     named = os.environ.get(kind.variable or "", "").split()[:1]
     for executable in (*named, *kind.executables):
@@ -127,7 +132,7 @@ def find(name: str) -> Tool:
     """The tool.
 
     Raises:
-        EnvironmentMissingError: It is not installed; the sentence has the install line.
+        EnvironmentMissingError: It is not installed or cannot start; the sentence has the install line.
         ParameterError: Unknown name.
     """
     tool = available(name)
@@ -168,17 +173,22 @@ def _environment() -> Generator[dict[str, str]]:
 def _described(name: str, path: str) -> Tool:
     kind = TOOLS[name]
     origin = "yowasp" if Path(path).name.startswith("yowasp-") else "native"
-    with _environment() as variables:
-        said = subprocess.run(
-            [path, *kind.version_arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=variables,
-            text=True,
-            errors="replace",
-            check=False,
-        ).stdout
+    try:
+        with _environment() as variables:
+            said = subprocess.run(
+                [path, *kind.version_arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=variables,
+                text=True,
+                errors="replace",
+                check=False,
+            ).stdout
+    except OSError as error:
+        raise EnvironmentMissingError(
+            f"{name}: {path} must start, got {error.strerror}; install it again: {kind.install}"
+        ) from None
     found = re.search(kind.version_pattern, said)
     return Tool(name, path, found.group(1) if found else "", origin)
 

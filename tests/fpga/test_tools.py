@@ -72,6 +72,14 @@ def test_missing_tool_says_how_to_install_it(bare: Path) -> None:
         tools.find("vivado")
 
 
+def test_a_tool_that_cannot_start_is_named(bare: Path) -> None:
+    """Made for another machine, say, or cut off while it was copied."""
+    (bare / "yosys").write_bytes(b"\x7fELF")
+    (bare / "yosys").chmod(0o755)
+    with pytest.raises(EnvironmentMissingError, match=r"yosys: \S+/bin/yosys must start, got Exec format"):
+        tools.find("yosys")
+
+
 def test_compiler_named_in_the_environment(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script(bare, "c++", "echo 1.2.3")
     script(bare, "mycc", "echo 9.8.7")
