@@ -71,14 +71,7 @@ def measure(
         return measure_integer(net.network, x, name=name or "integer network", rate=rate, energy=energy)
     inputs = x if isinstance(x, tuple) else (x,)
     tensors = [item for item in inputs if isinstance(item, Tensor)]
-    whole = all(isinstance(count, int) for count in (steps, warm_up))
-    if not whole or steps < 1 or warm_up < 0 or not tensors:
-        raise ParameterError(
-            f"measure: steps must be >= 1, warm_up >= 0 and x hold a tensor, got {steps}, {warm_up} and "
-            f"{len(tensors)} tensors; pass the network's input."
-        )
-    found, sequence = _layout(net, tensors[0])
-    samples = samples or found
+    samples, sequence = _checked(net, tensors, (steps, warm_up), samples)
     counter = BitBudgetCounter(weight_bits=weight_bits, activation_bits=activation_bits)
     try:
         unsupported = _run(net, inputs, counter, (input_bits, input_spikes), steps, warm_up)
@@ -90,6 +83,7 @@ def measure(
             f"measure: every operation must have a counting rule with strict=True, got {listed} without one; "
             "leave strict out to have them listed instead."
         )
+    _check_named(net, counter)
     memory = memory_of(net, counter.rows, samples)
     _reset(net)
     return BudgetReport(
@@ -104,6 +98,27 @@ def measure(
         rate,
         energy or load_energy_table(),
     )
+
+
+def _checked(
+    net: nn.Module, tensors: list[Tensor], calls: tuple[int, int], samples: int | None
+) -> tuple[int, int]:
+    """Samples in the input, and steps along the first axis of what the layers see."""
+    steps, warm_up = calls
+    whole = all(isinstance(count, int) for count in calls)
+    if not whole or steps < 1 or warm_up < 0 or not tensors:
+        raise ParameterError(
+            f"measure: steps must be >= 1, warm_up >= 0 and x hold a tensor, got {steps}, {warm_up} and "
+            f"{len(tensors)} tensors; pass the network's input."
+        )
+    found, sequence = _layout(net, tensors[0])
+    samples = found if samples is None else samples
+    if not isinstance(samples, int) or samples < 1:
+        raise ParameterError(
+            f"measure: x must hold a sample, got {samples} in shape {tuple(tensors[0].shape)}; pass a batch, "
+            "or their number as samples=."
+        )
+    return samples, sequence
 
 
 def _run(
@@ -133,6 +148,18 @@ def _run(
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     return unsupported
+
+
+def _check_named(net: nn.Module, counter: BitBudgetCounter) -> None:
+    """Widths by name must find their layers: a misspelt one would be counted at the default."""
+    known = {"*", *(row.path for row in counter.rows), *dict(net.named_modules())}
+    for kind, widths in counter.widths.items():
+        if unknown := sorted(set(widths) - known):
+            shown = sorted({row.path for row in counter.rows})[:10]
+            raise ParameterError(
+                f"measure: {kind} bits must name modules of the network, got {unknown}; the layers counted "
+                f"are {shown}."
+            )
 
 
 def _explained(net: nn.Module, inputs: tuple[Any, ...], error: Exception) -> Exception:

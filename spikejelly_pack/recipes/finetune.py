@@ -93,8 +93,14 @@ def finetune(
         ParameterError: A parameter is outside its range.
         UnsupportedError: ``snn`` has no node with a threshold tensor, or is in serial form.
         DtypeError: There is no data, or the loss is not finite.
+        ShapeError: The teacher does not take the data.
     """
     _check(snn, dataloader, epochs, learning_rate)
+    if not isinstance(teacher, nn.Module):
+        raise ParameterError(
+            f"finetune: teacher must be the source network, got {type(teacher).__name__}; pass the module "
+            "that was converted."
+        )
     history = []
     with torch.random.fork_rng(devices=[]), evaluating(teacher), _trainable(snn) as parameters:
         torch.manual_seed(seed)
@@ -108,14 +114,25 @@ def finetune(
     return history
 
 
+def _taught(teacher: nn.Module, x: Tensor) -> Any:
+    """The teacher's answer, or in one sentence that it does not take what the network takes."""
+    try:
+        with torch.no_grad():
+            return teacher(x)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ShapeError(
+            f"finetune: teacher must take the batches of the dataloader, got shape {tuple(x.shape)}: "
+            f"{' '.join(str(error).split())[:300]}; pass the source network that was converted."
+        ) from error
+
+
 def _epoch(
     snn: nn.Module, teacher: nn.Module, data: Iterable[Any], loss: Loss, optimizer: torch.optim.Optimizer
 ) -> float:
     total, batches = 0.0, 0
     for batch in data:
         x = first_tensor(batch, "finetune")
-        with torch.no_grad():
-            wanted = teacher(x)
+        wanted = _taught(teacher, x)
         with torch.enable_grad():
             cost = loss(snn(x), wanted)
         if not bool(torch.isfinite(cost)):

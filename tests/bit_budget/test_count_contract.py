@@ -20,7 +20,7 @@ from torch.nn.modules.module import _global_forward_hooks
 from spikejelly_pack import BitBudgetCounter, SpikePackNode
 from spikejelly_pack.bit_budget import measure
 from spikejelly_pack.bit_budget.signals import Signal
-from spikejelly_pack.spec.errors import DtypeError, ParameterError, UnsupportedError
+from spikejelly_pack.spec.errors import DtypeError, ParameterError, ShapeError, UnsupportedError
 
 
 class Block(nn.Module):
@@ -209,3 +209,11 @@ def test_bad_input() -> None:
         ParameterError, match=r"steps must be >= 1, warm_up >= 0 and x hold a tensor, got 0, 0"
     ):
         measure(Block(), torch.rand(1, 6), steps=0)
+    with pytest.raises(ParameterError, match=r"x must hold a sample, got 0 in shape \(0, 6\)"):
+        measure(Block(), torch.rand(0, 6))
+    with pytest.raises(ShapeError, match=r"must accept its input, got shapes \[\(2, 5\)\]"):
+        measure(nn.Sequential(nn.Linear(6, 2)), torch.rand(2, 5))
+    net = nn.Sequential(nn.Linear(6, 2))
+    with pytest.raises(ParameterError, match=r"weight bits must name modules of the network, got \['fc'\]"):
+        measure(net, torch.rand(2, 6), weight_bits={"fc": 4})
+    assert measure(net, torch.rand(2, 6), weight_bits={"0": 4, "*": 8}).s_ace == 12 * 4 * 32

@@ -139,6 +139,8 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"dataloader": iter([DATA])}, ParameterError, "must yield batches in every epoch, got list_iterator"),
     ({"dataloader": DATA}, ParameterError, "must yield batches in every epoch, got Tensor"),
     ({"dataloader": [DATA.int()]}, DtypeError, "finetune: a batch must hold a floating point tensor first"),
+    ({"teacher": None}, ParameterError, "teacher must be the source network, got NoneType"),
+    ({"teacher": nn.Linear(2, 2)}, ShapeError, r"teacher must take the batches .* got shape \(256, 6\)"),
     ({"snn": nn.Linear(2, 2)}, UnsupportedError, "must hold calibrated SpikePackNodes, got Linear"),
 ]
 
@@ -146,9 +148,10 @@ BAD: list[tuple[dict[str, Any], type[Exception], str]] = [
 @pytest.mark.parametrize(("changed", "error", "message"), BAD, ids=[entry[2][:40] for entry in BAD])
 def test_bad_input(changed: dict[str, Any], error: Any, message: str, convert: Any) -> None:
     teacher = teacher_net()
-    given = {"snn": convert(teacher, DATA), "dataloader": [DATA], "progress": False} | changed
+    known = {"snn": convert(teacher, DATA), "dataloader": [DATA], "teacher": teacher, "progress": False}
+    given = known | changed
     with pytest.raises(error, match=message):
-        finetune(given.pop("snn"), given.pop("dataloader"), teacher=teacher, **given)
+        finetune(given.pop("snn"), given.pop("dataloader"), **given)
 
 
 def test_serial_form_is_refused(convert: Any) -> None:
