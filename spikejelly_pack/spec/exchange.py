@@ -165,7 +165,11 @@ def _op_from_json(path: Path, entry: dict[str, Any], tensors: dict[str, Array], 
         if key not in tensors:
             raise fail(path, f"tensor {key!r} is missing")
         constants[item] = tensors[key]
-    return cls(**constants)
+    op = cls(**constants)
+    for name, value in entry.items():  # in Python one number stands for a pair, in a file it does not
+        if isinstance(getattr(op, name), tuple) and not isinstance(value, list):
+            raise fail(path, f"{op.label}: {name} must be a list, got {value!r}")
+    return op
 
 
 def _golden(

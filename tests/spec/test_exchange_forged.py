@@ -173,6 +173,7 @@ TAMPERED: list[tuple[Change, str]] = [
     (put("cat", "name", "../cat"), "concat: name must be 1..200 characters"),
     (put("cat", "name", 7), "concat: name must be"),
     (put("cat", "name", "n1"), "the name 'n1' is used twice"),
+    (put("c1", "dilation", 1), "conv2d 'c1': dilation must be a list, got 1"),
     (put("c1", "inputs", "x"), "inputs must be a list of names, got 'x'"),
     (put("c1", "inputs", {"x": 1}), "inputs must be a list of names"),
     (put("c1", "inputs", [["x"]]), "inputs must be a list of names"),
