@@ -14,8 +14,8 @@ The rules, stated once:
 from __future__ import annotations
 
 import json
-import math
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +103,8 @@ def _width(key: object) -> int:
 
 
 def _positive(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and 0 < value <= sys.float_info.max  # an int may be larger than every float
 
 
 def load_energy_table(file: str | os.PathLike[str] = DEFAULT_TABLE) -> EnergyTable:

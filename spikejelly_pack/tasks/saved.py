@@ -93,7 +93,7 @@ def read_conversion(path: str | os.PathLike[str]) -> Conversion:
     try:
         about = Conversion(**found)
         _check(about)
-    except (TypeError, ValueError) as error:
+    except (ArithmeticError, TypeError, ValueError) as error:
         raise ExchangeFileError(
             f"{path}: must be written by spikepack convert, got {reason(error)}; convert again."
         ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ def test_a_width_that_the_table_lacks(tmp_path: Path) -> None:
         ({"technology_nm": -7}, r"technology_nm must be a positive number, got -7"),
         ({"add": {"int32": 1.0}}, r"add must be positive numbers by type with int32 and float32"),
         ({"add": {"int32": 0, "float32": 1}}, r"add must be positive numbers"),
+        ({"add": {"int32": 10**400, "float32": 1}}, r"add must be positive numbers"),
         *[
             ({"multiply": {"float32": 1, name: 1}}, r"multiply must be positive numbers by type")
             for name in ("word8", "8", "int", "real", "int12345")
@@ -101,6 +103,11 @@ def test_a_width_that_the_table_lacks(tmp_path: Path) -> None:
 def test_incomplete_tables(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ParameterError, match=message):
         load_energy_table(user(tmp_path, **changes))
+
+
+def test_the_largest_number_is_one(tmp_path: Path) -> None:
+    largest = {"int32": sys.float_info.max, "float32": 1}
+    assert load_energy_table(user(tmp_path, add=largest)).add == largest
 
 
 def test_a_path_is_taken_as_it_is(tmp_path: Path) -> None:

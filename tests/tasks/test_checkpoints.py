@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 import torch
 from torch import nn
 
-from spikejelly_pack.spec.errors import ParameterError
+from spikejelly_pack.recipes.files import write_tensors
+from spikejelly_pack.spec.errors import ExchangeFileError, ParameterError
 from spikejelly_pack.tasks.models import build_model
+from spikejelly_pack.tasks.saved import KEY, Conversion, read_conversion
 from spikejelly_pack.tasks.weights import read_weights
 
 STATE = {"conv.weight": torch.ones(2, 1, 3, 3), "conv.bias": torch.zeros(2)}
@@ -73,3 +76,12 @@ def test_a_model_file_may_import_its_neighbours(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "neighbour_of_net.py").write_text("from torch import nn\nblock = nn.Linear(3, 2)\n")
     (tmp_path / "net_of_files.py").write_text("from neighbour_of_net import block as build\n")
     assert isinstance(build_model(f"{tmp_path / 'net_of_files.py'}:build"), nn.Linear)
+
+
+def test_a_number_beyond_every_float_is_refused(tmp_path: Path) -> None:
+    """JSON has such integers."""
+    path = tmp_path / "converted.safetensors"
+    about = asdict(Conversion("own.py:net", "classification", 3, "mse", False, "w.pth", {"epsilon": 10**400}))
+    write_tensors(path, {}, KEY, {"version": 2, **about})
+    with pytest.raises(ExchangeFileError, match="must be written by spikepack convert, got int"):
+        read_conversion(path)
