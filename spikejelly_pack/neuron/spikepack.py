@@ -151,7 +151,8 @@ class SpikePackNode(ThresholdMixin, SettingsMixin, BaseNode):
             ShapeError: The shape changed although the state still holds another one.
         """
         x: Any = inputs[0]
-        if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+        # Not isinstance: a tracer's stand-in for a tensor has to get through.
+        if not hasattr(x, "is_floating_point") or not x.is_floating_point():
             found = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
             raise DtypeError(
                 f"SpikePackNode: the input must be a floating point tensor, got {found}; convert it first."

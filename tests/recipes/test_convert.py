@@ -308,6 +308,12 @@ def test_wrappers_are_named_on_every_route(wrap: Callable[..., nn.Module], remed
             quiet(model, x)
 
 
+def test_a_network_of_nodes_takes_the_module_route(x: Tensor) -> None:
+    snn = quiet(make(lambda: nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))), x)
+    assert snn.report.route == "fx"
+    assert quiet(snn, x).report.route == "module"  # tracing the nodes fails as tracing does
+
+
 def test_a_profiled_forward_converts(x: Tensor) -> None:
     class Profiled(Calls):
         def forward(self, x: Tensor) -> Tensor:
