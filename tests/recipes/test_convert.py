@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_model, save_model
-from spikingjelly.activation_based import ann2snn, functional
+from spikingjelly.activation_based import ann2snn, functional, neuron
 from torch import Tensor, nn
 
 from spikejelly_pack import (
@@ -312,6 +312,12 @@ def test_a_network_of_nodes_takes_the_module_route(x: Tensor) -> None:
     snn = quiet(make(lambda: nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))), x)
     assert snn.report.route == "fx"
     assert quiet(snn, x).report.route == "module"  # tracing the nodes fails as tracing does
+
+
+@pytest.mark.parametrize("kind", [neuron.IFNode, neuron.LIFNode, neuron.ParametricLIFNode])
+def test_spiking_networks_are_no_source(kind: Callable[[], nn.Module], x: Tensor) -> None:
+    with pytest.raises(UnsupportedError, match=r"layer '1': the network must be an ANN, .*=SpikePackNode"):
+        quiet(make(lambda: nn.Sequential(nn.Linear(4, 4), kind(), nn.Linear(4, 2))), x)
 
 
 def test_a_profiled_forward_converts(x: Tensor) -> None:

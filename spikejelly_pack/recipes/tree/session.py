@@ -32,6 +32,8 @@ from .rules import (
 
 __all__ = ["NORMALIZATION", "Session"]
 
+#: Namespaces of the operators behind SpikingJelly's neurons: sj_if, sj_lif, ...
+_SPIKINGJELLY = "sj_"
 #: The one operation besides synapses that has places: improvers correct its output.
 NORMALIZATION = "batch_norm"
 
@@ -176,6 +178,11 @@ class Session(TorchFunctionMode):
             if key is not None and key in self.extra_rules:
                 return self.extra_rules[key]
         unknown = own_operator(func)
+        if unknown is not None and unknown.startswith(_SPIKINGJELLY):
+            raise UnsupportedError(
+                f"layer {self.path!r}: the network must be an ANN, got a spiking neuron of SpikingJelly "
+                f"({unknown}); convert an ANN, or build the network with spiking_neuron=SpikePackNode."
+            )
         if unknown is not None:
             raise UnsupportedError(
                 f"layer {self.path!r}: the custom operation {unknown} has no conversion rule; pass "
