@@ -158,11 +158,8 @@ def _movedim(node: fx.Node, axis: int) -> Axis:
     return others + (target <= others)
 
 
-def _unsqueeze(node: fx.Node, axis: int) -> Axis:
-    return axis + (0 <= _argument(node, 1, "dim", 0) <= axis)
-
-
-def _stack(node: fx.Node, axis: int) -> Axis:
+def _inserted(node: fx.Node, axis: int) -> Axis:
+    """A new axis: unsqueeze, stack."""
     return axis + (0 <= _argument(node, 1, "dim", 0) <= axis)
 
 
@@ -205,12 +202,12 @@ _RULES: dict[str, Callable[[fx.Node, int], Axis]] = {
     "swapaxes": _transpose,
     "permute": _permute,
     "movedim": _movedim,
-    "unsqueeze": _unsqueeze,
+    "unsqueeze": _inserted,
     "squeeze": _without,
     "unbind": _without,
     "sum": _reduced,
     "mean": _reduced,
-    "stack": _stack,
+    "stack": _inserted,
     "getitem": _indexed,
     "repeat": _repeated,
 }

@@ -60,14 +60,16 @@ def probed(net: nn.Module) -> None:
 )
 def test_frozen_parts_stay_frozen(look: Callable[[nn.Module], object]) -> None:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.ReLU(), nn.Linear(4, 2)).train()
+    first, second = ([nn.Linear(width, 4), nn.BatchNorm1d(4), nn.ReLU()] for width in (2, 4))
+    net = nn.Sequential(*first, *second, nn.Linear(4, 2)).train()
     net[1].eval()
     before = {name: module.training for name, module in net.named_modules()}
-    statistics = net[1].running_mean.clone()
+    statistics = {name: buffer.clone() for name, buffer in net.named_buffers()}
     assert set(before.values()) == {True, False}
     look(net)
     assert {name: module.training for name, module in net.named_modules() if name in before} == before
-    assert torch.equal(net[1].running_mean, statistics)
+    for name, buffer in statistics.items():
+        assert torch.equal(net.get_buffer(name), buffer), name
 
 
 def test_a_failure_puts_the_modes_back() -> None:
